@@ -1,0 +1,42 @@
+# make run: set up and start on SQLite. make test: set up and run every test.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+export FLASK_APP = wsgi
+
+.PHONY: run test check format clean
+
+run: $(VENV)/ready .env
+	@$(BIN)/flask db upgrade
+	@echo; echo "Post a first notification from another terminal, then look: $(BIN)/flask calls list"; echo
+	@$(BIN)/flask feeds show uis --curl
+	@echo
+	@exec $(BIN)/gunicorn -c deploy/gunicorn.conf.py wsgi:app
+
+test: $(VENV)/ready-dev
+	@sh tests/install.sh
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+	$(BIN)/pytest
+
+format: $(VENV)/ready-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# random keys on the first run; kept ever after
+.env:
+	@$(BIN)/python deploy/new_env.py > .env.new && chmod 600 .env.new && mv .env.new .env && echo "wrote .env with random keys"
+
+$(VENV)/ready: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv does not work: install the package python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,32 @@
+"""The application: settings in, every blueprint and command found and registered."""
+
+import sqlite3
+
+from flask import Flask
+from werkzeug.exceptions import HTTPException
+
+import cli
+import config
+import handlers
+import models
+import schemas
+from config import Settings
+from forwarder import Forwarder
+from handlers.webhook import Connector, on_http_error, on_inbox_error
+from inbox import Inbox
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The WSGI application. Raises config.WrongSettings; the state of inbox and call log never stops the start."""
+    if settings is None:
+        settings = config.load(schemas.feeds(), models.parse_url)
+    app = Flask(__name__, static_folder=None)
+    app.url_map.merge_slashes = False  # a redirect would be lost: no provider follows one
+    inbox = Inbox(settings.inbox_dir)
+    app.extensions["connector"] = Connector(settings, inbox, Forwarder(settings, inbox))
+    app.register_error_handler(HTTPException, on_http_error)
+    app.register_error_handler(sqlite3.Error, on_inbox_error)
+    for blueprint in handlers.blueprints():
+        app.register_blueprint(blueprint)
+    cli.register(app)
+    return app

@@ -1,0 +1,280 @@
+"""Inbox -> call log: one forwarder a host, in batches, for ever; whatever the call log's state is, providers never wait.
+
+It understands each delivery again from its raw bytes with the function that chose the answer, so live traffic, a
+database that was away for a night, a replay and a restored call log all take this one way.
+"""
+
+import logging
+import sqlite3
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import peewee
+
+import calls
+import schemas
+from calls import Indigestible, Restored, SchemaDiffers
+from config import Settings
+from inbox import DEAD, FORWARDED, IGNORED, Inbox, Outcome, now
+from models import open_database
+from schemas.event import CallEvent
+from schemas.reading import Delivery, Ignored, Refusal
+
+log = logging.getLogger("connector.forwarder")
+
+LONGEST_DELAY = 30.0  # seconds between two tries while the call log is away
+LOOK_EVERY = 1.0  # seconds, in case a wake was lost
+TICK_EVERY = 60.0  # seconds: ends that never come, feed_status
+
+
+def classify(delivery: Delivery, settings: Settings) -> tuple[Outcome, CallEvent | Refusal | None]:
+    """What becomes of a delivery, from its bytes alone; the event, or the refusal that the answer tells."""
+    try:
+        event = schemas.understand(delivery, settings.feeds[delivery.feed].timezone)
+    except Ignored as ignored:
+        return Outcome(IGNORED, ignored.reason, ignored.message), None
+    except Refusal as refusal:
+        return Outcome(DEAD, refusal.code, refusal.message), refusal
+    except Exception:  # the one edge that keeps a dead letter: our own fault, with its traceback
+        return Outcome(DEAD, "our_fault", traceback.format_exc()), None
+    return Outcome(FORWARDED, event_key=event.event_key), event
+
+
+@dataclass(slots=True)
+class Report:
+    """What a step did."""
+
+    forwarded: int = 0
+    ignored: int = 0
+    dead: int = 0
+
+    @property
+    def moved(self) -> int:
+        return self.forwarded + self.ignored + self.dead
+
+
+class Forwarder:
+    """Forwards one inbox. `start` runs it in a daemon thread of this process; it forwards when its turn comes."""
+
+    def __init__(self, settings: Settings, inbox: Inbox) -> None:
+        self.settings, self.inbox = settings, inbox
+        self._db: peewee.Database | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._working = threading.Lock()
+        self._ticked = -TICK_EVERY
+        self._told = ""
+        self._seen_at = -LONGEST_DELAY
+
+    # ------------------------------------------------------------------------------------------------ running
+
+    def start(self) -> None:
+        """Called in a worker, after the fork (gunicorn's post_worker_init): a thread does not survive a fork."""
+        self._thread = threading.Thread(target=self._run, name="forwarder", daemon=True)
+        self._thread.start()
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """Stop at a batch boundary; a batch that hangs longer than `seconds` is left to its transaction's rollback."""
+        self._stop.set()
+        self.inbox.wake()
+        if self._working.acquire(timeout=seconds):  # never released: no further batch begins in this process
+            log.debug("forwarder stopped at a batch boundary")
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with self.inbox.forwarding():
+                    self._forward_for_ever()
+            except (OSError, sqlite3.Error) as error:
+                log.error("the inbox cannot be read: %s", error)
+                self._stop.wait(LOOK_EVERY)
+
+    def _forward_for_ever(self) -> None:
+        delay = 0.0
+        while not self._stop.is_set():
+            with self._working:
+                if self._stop.is_set():
+                    return
+                try:
+                    moved = self.step().moved
+                    self.tick()
+                    delay = 0.0
+                except Exception as error:
+                    delay = min(LONGEST_DELAY, delay * 2 or 0.5)
+                    self._trouble(error, delay)
+                    moved = 0
+            if delay:
+                self._stop.wait(delay)
+            elif not moved:
+                self.inbox.wait(LOOK_EVERY)
+
+    def _trouble(self, error: Exception, delay: float) -> None:
+        """Say once what is wrong, note it for readyz, and let go of the connection."""
+        self.close()
+        if isinstance(error, peewee.PeeweeException | SchemaDiffers | Restored | OSError | sqlite3.Error):
+            sentence = f"{type(error).__name__}: {error}"
+            if sentence != self._told:
+                log.warning("the call log is away, trying again for ever: %s", sentence)
+        else:
+            sentence = f"our own fault: {type(error).__name__}: {error}"
+            log.exception("forwarding failed for our own fault, trying again in %.1f s", delay)
+        self._told = sentence
+        self._note("away", sentence)
+
+    def _note(self, state: str, sentence: str) -> None:
+        try:
+            self.inbox.remember(call_log_state=state, call_log_message=sentence, call_log_seen_at=str(now()))
+        except (OSError, sqlite3.Error) as error:
+            log.error("the inbox cannot be written: %s", error)
+
+    # ---------------------------------------------------------------------------------------------- forwarding
+
+    def once(self) -> Report:
+        """Forward all that waits now; for `flask forward --once`. Raises what step raises."""
+        total = Report()
+        while True:
+            report = self.step()
+            total.forwarded += report.forwarded
+            total.ignored += report.ignored
+            total.dead += report.dead
+            if not report.moved:
+                self.tick(always=True)
+                return total
+
+    def step(self) -> Report:
+        """One batch: at most 256 deliveries, in the order in which they came."""
+        report = Report()
+        batch: list[tuple[Delivery, CallEvent]] = []
+        settled: list[tuple[Delivery, Outcome]] = []
+        for delivery in self.inbox.waiting():
+            outcome, event = classify(delivery, self.settings)
+            if isinstance(event, CallEvent):
+                batch.append((delivery, event))
+            else:
+                settled.append((delivery, outcome))
+        if settled:
+            self.inbox.settle(settled)
+            report.ignored = sum(outcome.state == IGNORED for _, outcome in settled)
+            report.dead = len(settled) - report.ignored
+        if batch:
+            self._forward(batch, report)
+        return report
+
+    def _forward(self, batch: list[tuple[Delivery, CallEvent]], report: Report) -> None:
+        try:
+            outcomes = self._apply(batch)
+        except Indigestible:  # one of them: each alone, in a transaction of its own
+            outcomes = []
+            for one in batch:
+                try:
+                    outcomes += self._apply([one])
+                except Indigestible as fault:
+                    outcome = Outcome(DEAD, "indigestible", _sentence(fault))
+                    self.inbox.settle([(one[0], outcome)])
+                    outcomes.append(outcome)
+        report.dead += sum(outcome.state == DEAD for outcome in outcomes)
+        report.forwarded += sum(outcome.state == FORWARDED for outcome in outcomes)
+
+    def _apply(self, batch: Sequence[tuple[Delivery, CallEvent]]) -> list[Outcome]:
+        applied = self._write([event for _, event in batch])
+        outcomes = [Outcome(FORWARDED, event_key=event.event_key) for _, event in batch]
+        for number in applied.surplus:
+            outcomes[number] = Outcome(
+                DEAD,
+                "too_many_events",
+                f"Больше {calls.MOST_EVENTS} событий в одном звонке {batch[number][1].provider_call_id}: похоже, в шаблоне "
+                "уведомления вместо номера сессии звонка стоит постоянное значение.",
+            )
+        # only now, after the commit: a crash before this line forwards the batch again, which changes nothing
+        self.inbox.settle(list(zip((d for d, _ in batch), outcomes, strict=True)), applied.position)
+        return outcomes
+
+    def _write(self, events: Sequence[CallEvent]) -> calls.Applied:
+        db = self._database()
+        try:
+            known = self.inbox.position()
+            applied = calls.apply(
+                db, events, node=self.inbox.node(), zone=self.settings.timezone, now=now(), known=known
+            )
+        except Restored as restored:
+            self._mend(db, str(restored))
+            return self._write(events)
+        self._seen()
+        return applied
+
+    def _mend(self, db: peewee.Database, what: str) -> None:
+        """The call log was restored: forward again what it lacks, and number on above what readers have seen."""
+        count = self.inbox.requeue(lambda keys: calls.missing(db, keys))
+        position = calls.mend(db, self.inbox.position())
+        self.inbox.settle([], position)
+        log.warning(
+            "%s: it was restored or replaced; %d deliveries are forwarded again, changes go on from %d",
+            what, count, position.change_no,
+        )  # fmt: skip
+
+    def tick(self, always: bool = False) -> None:
+        """Once a minute: end the calls whose end never came, and tell 1C that the service lives."""
+        if not always and time.monotonic() - self._ticked < TICK_EVERY:
+            return
+        db = self._database()
+        zone = self.settings.timezone
+        while late := calls.overdue(db, zone=zone, now=now(), expire_hours=self.settings.expire_hours):
+            applied = self._write(late)
+            self.inbox.settle([], applied.position)
+            log.info("%d calls ended as expired", applied.changed)
+            if not applied.changed:
+                break
+        self._write_status(db)
+        self._ticked = time.monotonic()
+        self._seen()
+
+    def _write_status(self, db: peewee.Database) -> None:
+        last = {
+            feed: at
+            for feed, outcome, reason, _, at, _ in self.inbox.counters()
+            if (outcome, reason) == ("received", "")
+        }
+        waiting = self.inbox.waiting_by_feed()
+        dead: dict[str, int] = {}
+        for feed, _, count in self.inbox.dead():
+            dead[feed] = dead.get(feed, 0) + count
+        rows = []
+        for name, feed_settings in self.settings.feeds.items():
+            if feed_settings.closed and name not in last:
+                continue
+            said = (calls.wall(last.get(name), self.settings.timezone), waiting.get(name, 0), dead.get(name, 0))
+            rows.append((name, *said, calls.wall(now(), self.settings.timezone)))
+        calls.write_status(db, self.inbox.node(), rows)
+
+    def _seen(self) -> None:
+        """The call log answered: note it, at most every few seconds unless that is news."""
+        if self._told or time.monotonic() - self._seen_at > 10:
+            if self._told:
+                log.info("the call log is back")
+            self._told, self._seen_at = "", time.monotonic()
+            self._note("ok", "")
+
+    # --------------------------------------------------------------------------------------------- connection
+
+    def _database(self) -> peewee.Database:
+        if self._db is None:
+            self._db = open_database(self.settings.database_url)
+        if self._db.is_closed():
+            self._db.connect()
+        return self._db
+
+    def close(self) -> None:
+        """Let go of the connection, whatever state it is in."""
+        db, self._db = self._db, None
+        if db is not None:
+            try:
+                db.close()
+            except Exception:
+                log.debug("the connection was already gone", exc_info=True)
+
+
+def _sentence(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))[-4000:]

@@ -1,0 +1,539 @@
+"""The inbox: store a delivery first, understand it second, lose it never.
+
+A local SQLite database in DATA_DIR/inbox, in WAL mode with synchronous=FULL: when `put` returns, the delivery is on
+disk. One writer thread a worker commits whatever has arrived together (group commit); the workers take turns by a
+blocking flock, because SQLite's own busy handler sleeps and starves. The forwarder marks what it has done; its marks
+need no sync of their own, since forwarding twice changes nothing.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import queue
+import secrets
+import select
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models import Position
+from schemas.reading import Delivery
+
+USER_VERSION = 1  # PRAGMA user_version: changes are additive, two releases may run on one DATA_DIR during an upgrade
+PATIENCE_SECONDS = 8  # for a delivery to be stored; after it the provider is told to come again
+BUSY_MS = 5000
+GROUP = 512  # deliveries in one commit at the most
+RECEIVED, FORWARDED, IGNORED, DEAD = "received", "forwarded", "ignored", "dead"
+REFUSED = "refused"  # never stored (stranger, oversize): a counter's outcome only
+
+SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS deliveries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    feed TEXT NOT NULL,
+    route TEXT NOT NULL,
+    method TEXT NOT NULL,
+    query TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    declared_length INTEGER,
+    client_address TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL DEFAULT '',
+    detail TEXT NOT NULL DEFAULT '',
+    event_key TEXT NOT NULL DEFAULT '',
+    settled_at INTEGER
+);
+CREATE INDEX IF NOT EXISTS deliveries_received ON deliveries (id) WHERE state = '{RECEIVED}';
+CREATE INDEX IF NOT EXISTS deliveries_dead ON deliveries (feed, reason) WHERE state = '{DEAD}';
+CREATE INDEX IF NOT EXISTS deliveries_event_key ON deliveries (event_key) WHERE event_key <> '';
+CREATE TABLE IF NOT EXISTS counters (
+    feed TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    total INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    last_message TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (feed, outcome, reason)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = {USER_VERSION};
+"""
+
+_COLUMNS = "feed, route, method, query, content_type, declared_length, client_address, received_at, body"
+_INSERT = f"INSERT INTO deliveries ({_COLUMNS}, state, reason, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_COUNT = """
+INSERT INTO counters (feed, outcome, reason, total, last_at, last_message) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (feed, outcome, reason) DO UPDATE SET total = total + excluded.total,
+    last_at = max(last_at, excluded.last_at), last_message = excluded.last_message
+"""
+
+
+class Unavailable(Exception):
+    """The inbox could not store: nothing was acknowledged, the sender must come again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What becomes of a delivery: `received` waits for the forwarder; ignored and dead have a reason and a sentence
+    (or the traceback of our own fault)."""
+
+    state: str = RECEIVED
+    reason: str = ""
+    detail: str = ""
+    event_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A stored delivery as `flask inbox` shows it."""
+
+    delivery: Delivery
+    outcome: Outcome
+    settled_at: int | None
+
+
+class _Ticket:
+    """A delivery on its way to the disk; `stored` is released when it is there, or will not be."""
+
+    __slots__ = ("abandoned", "delivery", "error", "outcome", "stored")
+
+    def __init__(self, delivery: Delivery | None, outcome: Outcome) -> None:
+        self.delivery, self.outcome = delivery, outcome
+        self.error: Exception | None = None
+        self.abandoned = False
+        self.stored = threading.Lock()
+        self.stored.acquire()
+
+    def row(self) -> tuple[Any, ...]:
+        d, o = self.delivery, self.outcome
+        assert d is not None
+        return (
+            d.feed, d.route, d.method, d.query, d.content_type, d.declared_length, d.client_address, d.received_at,
+            d.body, o.state, o.reason, o.detail,
+        )  # fmt: skip
+
+
+def now() -> int:
+    """Milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class Inbox:
+    """The inbox in `directory`. Safe for any number of threads and processes; opened lazily and anew after a fork."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = directory / "inbox.db"
+        self._local = threading.local()
+        self._starting = threading.Lock()
+        self._pid = 0
+        self._queue: queue.SimpleQueue[_Ticket | None]
+        self._refused: dict[tuple[str, str], tuple[int, int, str]]
+        self._refusing: threading.Lock
+        self._wake = (0, -1)  # (process, file descriptor)
+
+    # ---------------------------------------------------------------------------------------------- storing
+
+    def put(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Store the delivery; it is on disk when this returns. Raises Unavailable when it could not be stored."""
+        self._submit(_Ticket(delivery, outcome))
+
+    def probe(self) -> None:
+        """Commit and sync a fact as `put` would a delivery. Raises Unavailable."""
+        self._submit(_Ticket(None, Outcome()))
+
+    def refuse(self, feed: str, reason: str, message: str) -> None:
+        """Count what is not stored (strangers, oversize); written within a second, with the next group if sooner."""
+        self._start()
+        with self._refusing:
+            total, _, _ = self._refused.get((feed, reason), (0, 0, ""))
+            first = not self._refused
+            self._refused[feed, reason] = (total + 1, now(), message)
+        if first:
+            self._queue.put(None)
+
+    def _submit(self, ticket: _Ticket) -> None:
+        self._start()
+        self._queue.put(ticket)
+        if not ticket.stored.acquire(timeout=PATIENCE_SECONDS):
+            ticket.abandoned = True
+            raise Unavailable(f"not stored within {PATIENCE_SECONDS} seconds")
+        if ticket.error is not None:
+            raise Unavailable(str(ticket.error)) from ticket.error
+
+    def _start(self) -> None:
+        """The writer thread belongs to the process that stores: started on first use, and again after a fork."""
+        if self._pid == os.getpid():
+            return
+        with self._starting:
+            if self._pid != os.getpid():
+                self._queue = queue.SimpleQueue()
+                self._refused, self._refusing = {}, threading.Lock()
+                threading.Thread(target=self._write, name="inbox-writer", daemon=True).start()
+                self._pid = os.getpid()
+
+    def _write(self) -> None:
+        """The writer thread: whatever is queued when its turn comes is one commit."""
+        db: sqlite3.Connection | None = None
+        flush_at: float | None = None
+        while True:
+            try:
+                first = self._queue.get(timeout=None if flush_at is None else max(0.0, flush_at - time.monotonic()))
+            except queue.Empty:
+                first = None
+            if first is None and (flush_at is None or time.monotonic() < flush_at):
+                flush_at = flush_at or time.monotonic() + 1
+                continue
+            flush_at = None
+            group = [first] if first else []
+            try:
+                with self._turn():
+                    if db is None:
+                        db = self._connect(synchronous="FULL")
+                    while len(group) < GROUP:
+                        try:
+                            ticket = self._queue.get_nowait()
+                        except queue.Empty:
+                            break
+                        if ticket is not None:
+                            group.append(ticket)
+                    self._commit(db, [ticket for ticket in group if not ticket.abandoned])
+            except (sqlite3.Error, OSError) as error:
+                for ticket in group:
+                    ticket.error = error
+                if db is not None:
+                    db.close()
+                    db = None
+            for ticket in group:
+                ticket.stored.release()
+            if any(ticket.outcome.state == RECEIVED and ticket.delivery for ticket in group):
+                self.wake()
+
+    def _commit(self, db: sqlite3.Connection, group: list[_Ticket]) -> None:
+        stored = [ticket for ticket in group if ticket.delivery]
+        with _transaction(db):
+            try:
+                db.execute("SAVEPOINT deliveries")
+                db.executemany(_INSERT, [ticket.row() for ticket in stored])
+            except (UnicodeError, OverflowError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.IntegrityError):
+                db.execute("ROLLBACK TO deliveries")  # one of them cannot be stored: it must not take the others along
+                stored = [ticket for ticket in stored if self._insert_alone(db, ticket)]
+            if len(stored) < len(group):
+                db.execute("INSERT OR REPLACE INTO facts VALUES ('probed_at', ?)", (str(now()),))
+            self._count(db, [(t.delivery.feed, t.outcome, t.delivery.received_at) for t in stored if t.delivery])
+            with self._refusing:
+                refused, self._refused = self._refused, {}
+            rows = [(feed, REFUSED, reason, *counted) for (feed, reason), counted in refused.items()]
+            db.executemany(_COUNT, rows)
+
+    @staticmethod
+    def _insert_alone(db: sqlite3.Connection, ticket: _Ticket) -> bool:
+        try:
+            db.execute(_INSERT, ticket.row())
+        except (
+            UnicodeError,
+            OverflowError,
+            sqlite3.ProgrammingError,
+            sqlite3.DataError,
+            sqlite3.IntegrityError,
+        ) as error:
+            ticket.error = error
+            return False
+        return True
+
+    @staticmethod
+    def _count(db: sqlite3.Connection, rows: Iterable[tuple[str, Outcome, int]]) -> None:
+        """Deliveries counted by feed, outcome and reason, with the last of each: what health and metrics read."""
+        totals: dict[tuple[str, str, str], tuple[int, int, str]] = {}
+        for feed, outcome, at in rows:
+            keys = [(feed, RECEIVED, "")]
+            if outcome.state != RECEIVED:
+                keys.append((feed, outcome.state, outcome.reason))
+            for key in keys:
+                totals[key] = (totals.get(key, (0,))[0] + 1, at, outcome.detail if key[1] == outcome.state else "")
+        db.executemany(_COUNT, [(*key, *counted) for key, counted in totals.items()])
+
+    # ------------------------------------------------------------------------------------------- forwarding
+
+    def waiting(self, most: int = 256, most_bytes: int = 4_000_000) -> list[Delivery]:
+        """The oldest deliveries that wait to be forwarded."""
+        found: list[Delivery] = []
+        size = 0
+        rows = self._db().execute(
+            f"SELECT id, {_COLUMNS} FROM deliveries WHERE state = '{RECEIVED}' ORDER BY id LIMIT ?", (most,)
+        )
+        for row in rows:
+            found.append(_delivery(row))
+            size += len(found[-1].body)
+            if size > most_bytes:
+                break
+        rows.close()
+        return found
+
+    def settle(self, outcomes: list[tuple[Delivery, Outcome]], position: Position | None = None) -> None:
+        """Mark deliveries forwarded, ignored or dead, and remember the call log's position."""
+        at = now()
+        with self._turn(), _transaction(self._db()) as db:
+            db.executemany(
+                "UPDATE deliveries SET state = ?, reason = ?, detail = ?, event_key = ?, settled_at = ? WHERE id = ?",
+                [(o.state, o.reason, o.detail, o.event_key, at, d.id) for d, o in outcomes],
+            )
+            totals: dict[tuple[str, str, str], tuple[int, int, str]] = {}
+            for d, o in outcomes:
+                key = (d.feed, o.state, o.reason)
+                totals[key] = (totals.get(key, (0,))[0] + 1, d.received_at, o.detail)
+            db.executemany(_COUNT, [(*key, *counted) for key, counted in totals.items()])
+            if position is not None:
+                _remember(db, "position", json.dumps([position.change_no, position.incarnation]))
+
+    def position(self) -> Position:
+        """The call log's position as this node last saw it."""
+        value = self.fact("position")
+        return Position(*json.loads(value)) if value else Position()
+
+    def requeue(self, missing: Callable[[list[str]], set[str]]) -> int:
+        """Every forwarded delivery whose event_key `missing` returns waits again; returns how many."""
+        last, count = 0, 0
+        while True:
+            rows = self._db().execute(
+                "SELECT id, event_key FROM deliveries WHERE id > ? AND state = ? AND event_key <> '' ORDER BY id LIMIT 500",
+                (last, FORWARDED),
+            ).fetchall()  # fmt: skip
+            if not rows:
+                return count
+            last = rows[-1][0]
+            gone = missing(sorted({key for _, key in rows}))
+            with self._turn(), _transaction(self._db()) as db:
+                again = [(RECEIVED, id) for id, key in rows if key in gone]
+                db.executemany("UPDATE deliveries SET state = ?, settled_at = NULL WHERE id = ?", again)
+            count += len(again)
+
+    def replay(self, ids: list[int]) -> int:
+        """Understand these deliveries again: they wait for the forwarder whatever they were; returns how many."""
+        with self._turn(), _transaction(self._db(synchronous="FULL")) as db:
+            changed = db.executemany(
+                "UPDATE deliveries SET state = ?, reason = '', detail = '', settled_at = NULL WHERE id = ?",
+                [(RECEIVED, id) for id in ids],
+            ).rowcount
+        self.wake()
+        return int(changed)
+
+    def purge(self, before: int, dead: bool = False) -> dict[str, int]:
+        """Delete forwarded and ignored deliveries received before the moment, dead ones only when told to, waiting
+        ones never; returns how many of each state."""
+        gone: dict[str, int] = {}
+        for state in (FORWARDED, IGNORED, *([DEAD] if dead else [])):
+            gone[state] = 0
+            while True:  # in small bites: the writer threads wait meanwhile
+                with self._turn(), _transaction(self._db()) as db:
+                    count = db.execute(
+                        "DELETE FROM deliveries WHERE id IN "
+                        "(SELECT id FROM deliveries WHERE received_at < ? AND state = ? ORDER BY id LIMIT 1000)",
+                        (before, state),
+                    ).rowcount
+                gone[state] += count
+                if count < 1000:
+                    break
+        return gone
+
+    # ---------------------------------------------------------------------------------------------- looking
+
+    def letters(
+        self, state: str | None = None, feed: str | None = None, since: int = 0, limit: int = 50
+    ) -> list[Letter]:
+        """Stored deliveries, the newest first."""
+        rows = self._db().execute(
+            f"SELECT id, {_COLUMNS}, state, reason, detail, event_key, settled_at FROM deliveries "
+            "WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR feed = ?2) AND received_at >= ?3 "
+            "ORDER BY id DESC LIMIT ?4",
+            (state, feed, since, limit),
+        )
+        return [_letter(row) for row in rows]
+
+    def letter(self, id: int) -> Letter | None:
+        """One stored delivery."""
+        row = self._db().execute(
+            f"SELECT id, {_COLUMNS}, state, reason, detail, event_key, settled_at FROM deliveries WHERE id = ?", (id,)
+        ).fetchone()  # fmt: skip
+        return _letter(row) if row else None
+
+    def with_event(self, event_key: str) -> list[Letter]:
+        """The deliveries (a first one and its repeats) that brought an event."""
+        rows = self._db().execute(
+            f"SELECT id, {_COLUMNS}, state, reason, detail, event_key, settled_at FROM deliveries "
+            "WHERE event_key = ? AND event_key <> '' ORDER BY id",
+            (event_key,),
+        )
+        return [_letter(row) for row in rows]
+
+    def counters(self) -> list[tuple[str, str, str, int, int, str]]:
+        """(feed, outcome, reason, total, last at in milliseconds, last message)."""
+        return self._db().execute("SELECT * FROM counters").fetchall()
+
+    def backlog(self) -> tuple[int, int | None]:
+        """How many deliveries wait, and since when the oldest does (milliseconds)."""
+        count, oldest = self._db().execute(
+            f"SELECT count(*), min(id) FROM deliveries WHERE state = '{RECEIVED}'"
+        ).fetchone()  # fmt: skip
+        if not count:
+            return 0, None
+        row = self._db().execute("SELECT received_at FROM deliveries WHERE id = ?", (oldest,)).fetchone()
+        return count, row[0] if row else None
+
+    def dead(self) -> list[tuple[str, str, int]]:
+        """(feed, reason, how many) of the dead letters there are now."""
+        return self._db().execute(
+            f"SELECT feed, reason, count(*) FROM deliveries WHERE state = '{DEAD}' GROUP BY feed, reason"
+        ).fetchall()  # fmt: skip
+
+    def waiting_by_feed(self) -> dict[str, int]:
+        """How many deliveries of each feed wait."""
+        return dict(
+            self._db().execute(f"SELECT feed, count(*) FROM deliveries WHERE state = '{RECEIVED}' GROUP BY feed")
+        )
+
+    def check(self) -> str:
+        """SQLite's own word on the file: "ok", or what is wrong with it."""
+        return str(self._db().execute("PRAGMA quick_check").fetchone()[0])
+
+    # ------------------------------------------------------------------------------------------------ facts
+
+    def fact(self, name: str) -> str:
+        """A remembered fact, "" if there is none."""
+        row = self._db().execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else ""
+
+    def remember(self, **facts: str) -> None:
+        """Remember facts; not synced."""
+        with self._turn(), _transaction(self._db()) as db:
+            for name, value in facts.items():
+                _remember(db, name, value)
+
+    def node(self) -> str:
+        """This node's name: the host's, and four digits drawn once for this DATA_DIR."""
+        return self.fact("node")
+
+    # ------------------------------------------------------------------------------------- between processes
+
+    def wake(self) -> None:
+        """Tell the forwarder, in whatever process it is, that something waits."""
+        with contextlib.suppress(OSError):  # a full pipe has told it already; a lost wake costs a second
+            os.write(self._wake_pipe(), b"!")
+
+    def wait(self, seconds: float) -> None:
+        """Until `wake` was called in any process, or the seconds have passed."""
+        fd = self._wake_pipe()
+        if select.select([fd], [], [], seconds)[0]:
+            with contextlib.suppress(BlockingIOError):
+                os.read(fd, 65536)
+
+    def _wake_pipe(self) -> int:
+        """A FIFO: unlike a socket it has no path limit and outlives its reader."""
+        pid, fd = self._wake
+        if pid != os.getpid():
+            self._make_directory()
+            with contextlib.suppress(FileExistsError):
+                os.mkfifo(self.directory / "wake", 0o600)
+            fd = os.open(self.directory / "wake", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._wake = (os.getpid(), fd)
+        return fd
+
+    @contextlib.contextmanager
+    def forwarding(self, wait: bool = True) -> Iterator[bool]:
+        """Be the one forwarder of this DATA_DIR: True once it is our turn (the kernel passes it on when a process
+        dies), False at once with `wait` off and another at work."""
+        self._make_directory()
+        with open(self.directory / "forwarder.lock", "a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+    def is_forwarding(self) -> bool:
+        """Whether any process of this host forwards this inbox."""
+        with self.forwarding(wait=False) as free:
+            return not free
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One writer at a time: a blocking flock wakes its next holder at once."""
+        self._make_directory()
+        with open(self.directory / "turn.lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    # ------------------------------------------------------------------------------------------- connections
+
+    def _db(self, synchronous: str = "NORMAL") -> sqlite3.Connection:
+        """This thread's connection."""
+        if getattr(self._local, "pid", 0) != os.getpid() or not self.path.exists():
+            with self._turn():
+                self._local.db = self._connect("NORMAL")
+            self._local.pid = os.getpid()
+        db: sqlite3.Connection = self._local.db
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+        return db
+
+    def _connect(self, synchronous: str) -> sqlite3.Connection:
+        """A connection to the inbox, which is made if it is not there. Call it in `_turn`."""
+        self._make_directory()
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        if db.execute("PRAGMA user_version").fetchone()[0] < USER_VERSION:
+            db.executescript(SCHEMA)
+            node = f"{socket.gethostname()[:58]}-{secrets.token_hex(2)}"
+            db.execute("INSERT OR IGNORE INTO facts VALUES ('node', ?)", (node,))
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+        return db
+
+    def _make_directory(self) -> None:
+        if not self.directory.is_dir():
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _remember(db: sqlite3.Connection, name: str, value: str) -> None:
+    db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+
+def _delivery(row: tuple[Any, ...]) -> Delivery:
+    id, feed, route, method, query, content_type, declared_length, client_address, received_at, body = row
+    return Delivery(
+        feed=feed,
+        route=route,
+        body=body,
+        query=query,
+        method=method,
+        content_type=content_type,
+        declared_length=declared_length,
+        received_at=received_at,
+        client_address=client_address,
+        id=id,
+    )
+
+
+def _letter(row: tuple[Any, ...]) -> Letter:
+    state, reason, detail, event_key, settled_at = row[10:]
+    return Letter(_delivery(row[:10]), Outcome(state, reason, detail, event_key), settled_at)

@@ -1,0 +1,410 @@
+"""The call log: the tables that 1C reads over ODBC (docs/contract.md section 2), and the way to open them.
+
+Rules that keep them readable there: lower-case ASCII names, one numeric key a table, only BIGINT, INTEGER, SMALLINT,
+VARCHAR, TEXT and whole-second DATETIME; text is NOT NULL DEFAULT ''; NULL only for what is not known yet.
+"""
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from peewee import (
+    SQL,
+    BigAutoField,
+    BigIntegerField,
+    CharField,
+    Context,
+    Database,
+    DateTimeField,
+    IntegerField,
+    Model,
+    MySQLDatabase,
+    NodeList,
+    OperationalError,
+    SmallIntegerField,
+    SqliteDatabase,
+    TextField,
+)
+from playhouse.migrations import Runner
+
+VERSION = 1  # of the schema: schema_info.version; the forwarder writes only while the two agree
+
+
+class Commented:
+    """A field whose Russian `help_text` becomes the column's comment where the database has comments."""
+
+    def ddl(self: Any, ctx: Context) -> NodeList:
+        nodes: NodeList = super().ddl(ctx)  # type: ignore[misc]
+        if isinstance(self.model._meta.database, MySQLDatabase) and self.help_text:
+            return NodeList([nodes, SQL("COMMENT '%s'" % self.help_text.replace("'", "''").replace("%", "%%"))])
+        return nodes
+
+
+class Key(Commented, BigAutoField):
+    """The one numeric key: AUTO_INCREMENT on MySQL; on SQLite a plain BIGINT that calls.py numbers, because only a
+    column declared INTEGER numbers itself there, and the SQLite ODBC driver reads big numbers of such a column wrong."""
+
+
+class Big(Commented, BigIntegerField):
+    """BIGINT."""
+
+
+class Small(Commented, SmallIntegerField):
+    """SMALLINT 0/1."""
+
+
+class Whole(Commented, IntegerField):
+    """INTEGER."""
+
+
+class Moment(Commented, DateTimeField):
+    """DATETIME in whole seconds, wall clock of TIMEZONE."""
+
+
+class Chars(Commented, CharField):
+    """VARCHAR NOT NULL DEFAULT ''."""
+
+
+class ProviderId(Chars):
+    """VARCHAR that compares byte by byte: ids that differ only by case are two ids on MySQL too."""
+
+    def ddl(self: Any, ctx: Context) -> NodeList:
+        self.collation = "utf8mb4_bin" if isinstance(self.model._meta.database, MySQLDatabase) else None
+        return super().ddl(ctx)
+
+
+class Long(Commented, TextField):
+    """TEXT: what nobody searches."""
+
+
+def number(comment: str, null: bool = False) -> Any:
+    if null:
+        return Whole(help_text=comment, null=True)
+    return Whole(help_text=comment, default=0, constraints=[SQL("DEFAULT 0")])
+
+
+def flag(comment: str) -> Any:
+    return Small(help_text=comment, default=0, constraints=[SQL("DEFAULT 0")])
+
+
+def moment(comment: str, **options: Any) -> Any:
+    return Moment(help_text=comment, null=True, **options)
+
+
+def chars(longest: int, comment: str, kind: type[Chars] = Chars, **options: Any) -> Any:
+    return kind(longest, help_text=comment, default="", constraints=[SQL("DEFAULT ''")], **options)
+
+
+class Table(Model):
+    """Base: unbound; every query names its database, because one process may open two call logs (`flask db copy`)."""
+
+    id: Any
+    call_id: Any
+    _meta: Any
+    _schema: Any
+
+    class Meta:
+        legacy_table_names = False
+
+
+class Calls(Table):
+    """Звонки: одна строка — один звонок"""
+
+    id = Key(help_text="Ключ, никогда не меняется, в том числе при пересборке звонка")
+    change_no = Big(unique=True, help_text="Номер изменения: новый и больший при каждом изменении строки")
+    provider = chars(16, "Провайдер: uis, hooktype, mtt, xvb", ProviderId)
+    provider_call_id = chars(128, "Идентификатор звонка у провайдера", ProviderId)
+    account = chars(64, "Учётная запись у провайдера (app_id UIS, access_code XVB)")
+    direction = chars(8, "Направление: in, out, internal или пусто")
+    state = chars(8, "Состояние: ringing, talking, ended")
+    disposition = chars(
+        16, "Итог: answered, missed, no_answer, busy, rejected, cancelled, failed, unknown; пусто до завершения"
+    )
+    is_answered = flag("1 — разговор состоялся")
+    is_missed = flag("1 — входящий, завершён, никто не ответил")
+    provider_lost = flag("1 — провайдер называет звонок потерянным (UIS), входящий или исходящий")
+    client_number = chars(32, "Номер клиента: 7XXXXXXXXXX для российских номеров", index=True)
+    line_number = chars(32, "Номер компании, на который или с которого звонили")
+    employee_number = chars(32, "Телефон сотрудника, говорившего последним")
+    employee_ext = chars(32, "Добавочный сотрудника, говорившего последним")
+    employee_ids = chars(255, "Идентификаторы сотрудников у провайдера через запятую")
+    caller_raw = chars(64, "Кто звонил, как прислал провайдер")
+    called_raw = chars(64, "Кому звонили, как прислал провайдер")
+    client_name = chars(255, "Имя клиента у провайдера")
+    provider_contact_id = chars(64, "Идентификатор контакта у провайдера")
+    scenario_name = chars(255, "Сценарий обработки звонка у провайдера")
+    started_at = moment("Начало звонка", index=True)
+    answered_at = moment("Начало разговора")
+    ended_at = moment("Завершение звонка")
+    wait_seconds = number("Ожидание, секунд", null=True)
+    talk_seconds = number("Разговор, секунд", null=True)
+    total_seconds = number("Весь звонок, секунд", null=True)
+    reason = chars(32, "Причина завершения в наших словах")
+    reason_raw = chars(255, "Причина завершения, как прислал провайдер")
+    hangup_by = chars(8, "Кто положил трубку: client, employee или пусто")
+    recording_url = chars(1024, "Ссылка на лучшую запись; все записи — в call_recordings")
+    call_source = chars(64, "Источник звонка у провайдера")
+    external_id = chars(128, "Внешний идентификатор (заказанный звонок)")
+    events_count = number("Сколько событий известно о звонке")
+    first_event_at = moment("Первое событие получено, по нашим часам")
+    last_event_at = moment("Последнее событие получено, по нашим часам")
+    updated_at = moment("Строка изменена, по нашим часам")
+
+    class Meta:
+        indexes = ((("provider", "provider_call_id"), True), (("state", "last_event_at"), False))
+
+
+class CallLegs(Table):
+    """Попытки дозвона: одна строка — один вызов одного участника"""
+
+    id = Key(help_text="Ключ")
+    call_id = Big(help_text="Звонок, calls.id")
+    leg_key = chars(128, "Участник: номер или добавочный", ProviderId)
+    employee_number = chars(32, "Телефон сотрудника")
+    employee_ext = chars(32, "Добавочный сотрудника", index=True)
+    started_at = moment("Начало вызова участника")
+    answered_at = moment("Ответ участника")
+    ended_at = moment("Завершение вызова участника")
+    reason = chars(32, "Причина завершения в наших словах")
+    reason_raw = chars(255, "Причина завершения, как прислал провайдер")
+
+    class Meta:
+        indexes = ((("call_id", "leg_key"), True),)
+
+
+class CallRecordings(Table):
+    """Записи разговоров"""
+
+    id = Key(help_text="Ключ")
+    call_id = Big(help_text="Звонок, calls.id")
+    url_hash = chars(64, "Отпечаток записи: своя запись — свой отпечаток", ProviderId)
+    kind = chars(8, "full — весь разговор, leg — часть")
+    url = chars(1024, "Ссылка; пусто, если адрес составить нельзя")
+    provider_record_id = chars(64, "Идентификатор записи у провайдера", ProviderId)
+    seconds = number("Длительность, секунд", null=True)
+
+    class Meta:
+        indexes = ((("call_id", "url_hash"), True),)
+
+
+class CallEvents(Table):
+    """События звонков: из них складывается строка calls"""
+
+    id = Key(help_text="Ключ")
+    call_id = Big(index=True, help_text="Звонок, calls.id")
+    event_key = chars(64, "Отпечаток присланного: повтор имеет тот же", ProviderId, unique=True)
+    feed = chars(16, "Поток уведомлений: uis, mgerm, hooktype, mtt, xvb; пусто у собственных событий")
+    kind = chars(16, "Что случилось: ringing, answered, ended …")
+    occurred_at = moment("Время события у провайдера")
+    received_at = moment("Получено, по нашим часам")
+    notification_name = chars(255, "Название уведомления у провайдера")
+    node = chars(64, "Узел, принявший уведомление")
+    payload = Long(help_text="Понятое событие, JSON")
+
+
+class Contacts(Table):
+    """Контакты для карточки звонящего: пишет 1С"""
+
+    id = Key(help_text="Ключ")
+    client_number = chars(32, "Номер клиента в любом написании", index=True)
+    client_name = chars(255, "Имя клиента")
+    responsible_ext = chars(32, "Добавочный ответственного")
+    updated_at = moment("Изменён")
+
+
+class FeedStatus(Table):
+    """Состояние приёма: пишется каждую минуту, чтобы отличить тишину от остановки"""
+
+    id = Key(help_text="Ключ")
+    node = chars(64, "Узел", ProviderId)
+    feed = chars(16, "Поток уведомлений", ProviderId)
+    last_delivery_at = moment("Последнее уведомление")
+    waiting = number("Ждут передачи в журнал")
+    dead = number("Отвергнуты, требуют внимания")
+    updated_at = moment("Строка записана")
+
+    class Meta:
+        indexes = ((("node", "feed"), True),)
+
+
+class ChangeCounter(Table):
+    """Счётчик изменений: последняя строка, которую блокирует запись в журнал"""
+
+    id = Key(help_text="Ключ, всегда 1")
+    change_no = Big(help_text="Последний выданный calls.change_no", default=0, constraints=[SQL("DEFAULT 0")])
+    last_id = Big(help_text="Последний выданный ключ строки (SQLite)", default=0, constraints=[SQL("DEFAULT 0")])
+    incarnation = chars(32, "Метка журнала: другая — журнал восстановлен из копии")
+    restored_from = Big(help_text="change_no, с которым журнал восстановлен", default=0, constraints=[SQL("DEFAULT 0")])
+
+
+class SchemaInfo(Table):
+    """Версия таблиц"""
+
+    id = Key(help_text="Ключ, всегда 1")
+    version = number("Версия")
+
+
+TABLES: tuple[type[Table], ...] = (
+    Calls,
+    CallLegs,
+    CallRecordings,
+    CallEvents,
+    Contacts,
+    FeedStatus,
+    ChangeCounter,
+    SchemaInfo,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far the call log had come when a node last saw it: each node keeps its own in its inbox."""
+
+    change_no: int = 0
+    incarnation: str = ""
+
+
+def columns(table: type[Table]) -> tuple[str, ...]:
+    """The table's column names, in order, `id` first."""
+    return tuple(field.column_name for field in table._meta.sorted_fields)
+
+
+class SqliteCallLog(SqliteDatabase):
+    """SQLite: WAL so that readers never block the writer, FULL because a delivery marked forwarded must not outlive
+    its row; every type as it is declared (see Key)."""
+
+    field_types = {"BIGINT": "BIGINT", "BIGAUTO": "BIGINT", "SMALLINT": "SMALLINT", "INT": "INTEGER"}
+
+
+class MysqlCallLog(MySQLDatabase):
+    """MySQL or MariaDB, with the session settings that HOUSE.md, "The batch, exactly" asks for."""
+
+    def _initialize_connection(self, conn: Any) -> None:
+        with conn.cursor() as cursor:
+            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            cursor.execute(
+                "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION', "
+                "SESSION innodb_lock_wait_timeout = 10"
+            )
+
+
+def parse_url(url: str) -> tuple[str, dict[str, Any]]:
+    """DATABASE_URL as (database, options of its driver). ValueError, in words for the sysadmin, for what it is not."""
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        path = unquote(url.removeprefix("sqlite://")).removeprefix("/")
+        if not path or "?" in path:
+            raise ValueError("sqlite:///<path of the file>")
+        return path, {}
+    name = unquote(parts.path.removeprefix("/"))
+    query = parse_qs(parts.query)
+    if parts.scheme not in ("mysql", "mariadb") or not parts.hostname or not name or set(query) - {"ssl_ca"}:
+        raise ValueError("sqlite:///<path> or mysql://user:password@host:port/name?ssl_ca=<file>")
+    options: dict[str, Any] = {
+        "host": parts.hostname,
+        "port": parts.port or 3306,
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "connect_timeout": 3,
+        "read_timeout": 10,
+        "write_timeout": 10,
+    }
+    if "ssl_ca" in query:
+        options["ssl_ca"] = query["ssl_ca"][0]
+    return name, options
+
+
+def open_database(url: str, create: bool = False) -> Database:
+    """The call log at `url`, not connected yet; peewee keeps one connection a thread. A SQLite file is made only with
+    `create` (by `flask db upgrade`): the forwarder must not put an empty file where a restore is under way."""
+    name, options = parse_url(url)
+    if options:
+        if create:  # DDL on a big table takes its time
+            options |= {"read_timeout": 3600, "write_timeout": 3600}
+        return MysqlCallLog(name, **options)
+    if create:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+    mode = "rwc" if create else "rw"
+    return SqliteCallLog(
+        f"{Path(name).absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=10,
+        pragmas={"journal_mode": "wal", "synchronous": "full"},
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ upgrades
+
+MIGRATIONS = Path(__file__).parent / "deploy" / "migrations"
+
+
+def create(db: Database, table: type[Table]) -> None:
+    """The table and those of its indexes that are missing (peewee alone would skip the indexes of a table that is
+    there, and MySQL commits each statement by itself: a crash in between would leave it without them)."""
+    statement = table._schema._create_table(safe=True)
+    if isinstance(db, MySQLDatabase):
+        comment = (table.__doc__ or "").replace("'", "''")
+        statement.literal(f" ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci COMMENT='{comment}'")
+    db.execute(statement)
+    present = {index.name for index in db.get_indexes(table._meta.table_name)}
+    for index in table._meta.fields_to_index():
+        if index._name not in present:
+            db.execute(table._schema._create_index(index, safe=False))
+
+
+def schema_version(db: Database) -> int:
+    """schema_info.version, 0 where there is none yet."""
+    if not db.table_exists("schema_info"):
+        return 0
+    row = db.execute_sql("SELECT version FROM schema_info WHERE id = 1").fetchone()
+    return row[0] if row else 0
+
+
+class Newer(Exception):
+    """The call log belongs to a newer release than this one."""
+
+
+def upgrade(url: str, log: Callable[[str], None]) -> list[str]:
+    """Apply what is missing, one process at a time on each database; returns the names of the applied migrations."""
+    db = open_database(url, create=True)
+    with _alone(db), db.connection_context():
+        found = schema_version(db)
+        if found > VERSION:
+            raise Newer(f"the call log has schema version {found}, this release knows {VERSION}: install the newer one")
+        applied: list[str] = Runner(db, str(MIGRATIONS), table_name="schema_migrations").up()
+        for name in applied:
+            log(f"applied {name}")
+        SchemaInfo.update(version=VERSION).where(SchemaInfo.id == 1, SchemaInfo.version < VERSION).execute(db)
+    return applied
+
+
+def migrations(url: str) -> list[tuple[str, Any]]:
+    """(name, when applied or None) of every migration of this release and of the database."""
+    db = open_database(url)
+    with db.connection_context():
+        rows = Runner(db, str(MIGRATIONS), table_name="schema_migrations").status()
+        return [(row.name, row.applied) for row in rows]
+
+
+@contextmanager
+def _alone(db: Database) -> Iterator[None]:
+    """peewee's runner takes no lock: hold one of the server's, or of the file's, while it runs."""
+    if isinstance(db, MySQLDatabase):
+        with db.connection_context():
+            name = f"{db.database}.upgrade"[:64]
+            if db.execute_sql("SELECT GET_LOCK(%s, 300)", (name,)).fetchone()[0] != 1:
+                raise OperationalError("another upgrade holds the lock for more than five minutes")
+            # the lock belongs to this connection: the upgrade runs on it too (peewee nests connection_context)
+            try:
+                yield
+            finally:
+                db.execute_sql("SELECT RELEASE_LOCK(%s)", (name,))
+    else:
+        path = unquote(urlsplit(db.database).path)
+        with open(f"{path}.upgrade", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,140 @@
+"""The vocabulary: the words of the call log, and CallEvent, which is what any feed's delivery becomes."""
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any
+
+PAYLOAD_VERSION = 1
+
+# Kinds of event, in the order in which the fold takes them (rank, then the event's own time).
+RINGING = "ringing"  # the call began
+LEG_RINGING = "leg_ringing"  # one party is being rung
+LEG_ENDED = "leg_ended"  # one party was rung in vain, or hung up: says nothing of the call
+NOTE = "note"  # fills empty columns, moves no state
+ANSWERED = "answered"  # somebody picked up
+TALK_ENDED = "talk_ended"  # a talk ended, the call may go on (transfer)
+RECORDING = "recording"  # a recording is ready: it is made after the call
+EXPIRED = "expired"  # ours: the end never came
+SETTLED = "settled"  # ours: nothing more was said after the last leg
+ENDED = "ended"  # the call ended
+LOST = "lost"  # the call ended and the provider calls it lost: it knows who dropped, so it comes last
+
+KINDS = (RINGING, LEG_RINGING, LEG_ENDED, NOTE, ANSWERED, TALK_ENDED, RECORDING, EXPIRED, SETTLED, ENDED, LOST)
+RANK = {kind: rank for rank, kind in enumerate(KINDS)}
+ENDS = frozenset({EXPIRED, SETTLED, ENDED, LOST, RECORDING})
+REAL_ENDS = frozenset({ENDED, LOST})
+
+DIRECTIONS = ("in", "out", "internal", "")
+STATES = ("ringing", "talking", "ended")
+DISPOSITIONS = ("", "answered", "missed", "no_answer", "busy", "rejected", "cancelled", "failed", "unknown")
+
+# What an unanswered call's reason makes of it: (incoming and internal, outgoing). CONTRACT.md section 2; the rows agree
+# with the «Таблица значений кодов ответа поля ResultCode» of the hooktype document.
+DISPOSITION_OF = {
+    "": ("missed", "no_answer"),
+    "normal": ("missed", "no_answer"),
+    "no_answer": ("missed", "no_answer"),
+    "busy": ("busy", "busy"),
+    "declined": ("rejected", "rejected"),
+    "cancelled_by_caller": ("missed", "cancelled"),
+    "unavailable": ("missed", "no_answer"),
+    "invalid_number": ("failed", "failed"),
+    "no_route": ("failed", "failed"),
+    "forbidden": ("failed", "failed"),
+    "no_funds": ("failed", "failed"),
+    "blocked": ("failed", "failed"),
+    "network": ("failed", "failed"),
+    "answered_elsewhere": ("missed", "no_answer"),
+    "unknown": ("missed", "no_answer"),
+}
+REASONS = tuple(DISPOSITION_OF)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One recording: `url_hash` is its identity within the call; `url` is empty when no address can be made."""
+
+    kind: str  # full | leg
+    url_hash: str
+    url: str = ""
+    provider_record_id: str = ""
+    seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallEvent:
+    """What one delivery says of one call, in our words. Moments are milliseconds since 1970 UTC, lengths whole seconds.
+
+    `received_at` is when the delivery was stored; `occurred_at` the event's own time where the body has one. Empty
+    text and None both mean "does not say". `answered` is evidence: True somebody talked, False nobody did.
+    """
+
+    feed: str
+    provider: str
+    provider_call_id: str
+    kind: str
+    event_key: str
+    received_at: int
+    occurred_at: int | None = None
+    account: str = ""
+    direction: str = ""
+    client_number: str = ""
+    line_number: str = ""
+    leg_key: str = ""
+    employee_number: str = ""
+    employee_ext: str = ""
+    employee_ids: str = ""
+    caller_raw: str = ""
+    called_raw: str = ""
+    client_name: str = ""
+    provider_contact_id: str = ""
+    scenario_name: str = ""
+    started_at: int | None = None
+    answered_at: int | None = None
+    ended_at: int | None = None
+    wait_seconds: int | None = None
+    talk_seconds: int | None = None
+    total_seconds: int | None = None
+    answered: bool | None = None
+    lost: bool | None = None
+    disposition: str = ""
+    reason: str = ""
+    reason_raw: str = ""
+    hangup_by: str = ""
+    recordings: tuple[Recording, ...] = ()
+    call_source: str = ""
+    external_id: str = ""
+    notification_name: str = ""
+
+    @property
+    def moment(self) -> int:
+        """The event's own time, or the receipt time where it has none."""
+        return self.received_at if self.occurred_at is None else self.occurred_at
+
+    def to_payload(self) -> str:
+        """The event as JSON for `call_events.payload`: only what it says, with the version that reads it for ever."""
+        said: dict[str, Any] = {"v": PAYLOAD_VERSION}
+        for name in _FIELDS:
+            value = getattr(self, name)
+            if value != "" and value is not None and value != ():
+                said[name] = value
+        if self.recordings:
+            said["recordings"] = [
+                {f.name: getattr(r, f.name) for f in fields(r) if getattr(r, f.name) not in ("", None)}
+                for r in self.recordings
+            ]
+        return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_payload(cls, payload: str) -> "CallEvent":
+        """The event that `to_payload` wrote, by this release or any before it. ValueError if a newer one wrote it."""
+        said = json.loads(payload)
+        version = said.pop("v", None)
+        if version != PAYLOAD_VERSION:
+            raise ValueError(f"event payload version {version}, this release reads {PAYLOAD_VERSION}")
+        if "recordings" in said:
+            said["recordings"] = tuple(Recording(**recording) for recording in said["recordings"])
+        return cls(**said)
+
+
+_FIELDS = tuple(field.name for field in fields(CallEvent) if field.name != "recordings")

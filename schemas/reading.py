@@ -1,0 +1,471 @@
+"""Bytes to canonical fields: what every feed's reading shares, and the sentences for what cannot be read.
+
+The rules are those of docs/feeds (from FEEDS.md, "Rules for all five"): the raw bytes decide, never the Content-Type;
+keys are compared by their letters and digits; every scalar may come as text or number; `""`, null, absence and an
+unrendered {{placeholder}} all mean "no value".
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qsl, quote
+
+import marshmallow
+
+KEY_VERSION = "1"  # of event_key: a change here would double every event that is delivered again
+DEEPEST = 32  # levels of nesting; no feed has more than two, and recursion must end somewhere
+EARLIEST, LATEST = datetime(2000, 1, 1), datetime(2100, 1, 1)  # a moment outside is a placeholder, not a moment
+LONGEST_SECONDS = 2**31 - 1  # of the INTEGER columns
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One HTTP request as received: all that `understand` may look at. `query` is without the access key."""
+
+    feed: str
+    route: str
+    body: bytes
+    query: str = ""
+    method: str = "POST"
+    content_type: str = ""
+    declared_length: int | None = None
+    received_at: int = 0  # milliseconds since 1970 UTC, stamped once, when stored
+    client_address: str = ""
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How the provider's settings page calls its own fields: for sentences to whoever edits the notification."""
+
+    body: str  # where the template is edited
+    url: str  # where the address is edited
+
+
+class Refusal(Exception):
+    """This cannot be a notification of this feed as set up: 400 or 422, with a sentence for who can mend it."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(code)
+        self.status, self.code, self.message = status, code, message
+
+
+class Ignored(Exception):
+    """Known and of no effect on a call: acknowledged and kept, with a sentence that says why."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(reason)
+        self.reason, self.message = reason, message
+
+
+# ---------------------------------------------------------------------------------------------------------- the bytes
+
+
+def read(delivery: Delivery, form: Form) -> "Fields":
+    """The delivery's fields by canonical key. Raises Refusal for what is no JSON object and no form."""
+    try:
+        return Fields(_said(delivery, form))
+    except RecursionError:
+        raise Refusal(
+            400,
+            "too_deep",
+            f"Тело запроса вложено глубже {DEEPEST} уровней скобок. Уведомление о звонке — один объект: исправьте "
+            f"шаблон в поле {form.body}.",
+        ) from None
+
+
+def _said(delivery: Delivery, form: Form) -> dict[str, Any]:
+    body, sent = delivery.body, delivery.declared_length
+    if sent is not None and sent > len(body):
+        raise Refusal(
+            400,
+            "cut_short",
+            f"Тело запроса оборвалось: заголовок Content-Length обещает {sent} байт, пришло {len(body)}. "
+            "Уведомление передано не целиком: менять шаблон не нужно, отправьте его ещё раз или проверьте сеть.",
+        )
+    if not body.strip():
+        if not delivery.query:
+            raise Refusal(
+                400,
+                "empty",
+                f"Тело запроса пустое. Вставьте шаблон JSON в поле {form.body} и выберите метод POST.",
+            )
+        return _form(delivery.query.encode(), form)
+    text = _text(body, form)
+    start = text.lstrip()[:1]
+    if start in ("{", "["):
+        return _json(text, form)
+    if start == '"':
+        raise _not_object("строка в кавычках", form)
+    return _form(body, form)
+
+
+def _text(body: bytes, form: Form) -> str:
+    if b"\0" in body:
+        raise Refusal(
+            400,
+            "not_text",
+            f"В теле запроса нулевой байт (позиция {body.index(0)}): это не текст. Проверьте поле {form.body}: "
+            "в нём должен быть обычный текст JSON в кодировке UTF-8.",
+        )
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        guess = body.decode("cp1251", "replace")
+        column = len(body[: error.start].decode("utf-8", "replace"))
+        raise Refusal(
+            400,
+            "not_text",
+            f"Тело запроса не в кодировке UTF-8: ошибка в позиции {error.start}, у текста «{_near(guess, column)}» "
+            f"(так он читается в windows-1251). Выберите для поля {form.body} кодировку UTF-8.",
+        ) from None
+
+
+def _form(body: bytes, form: Form) -> dict[str, Any]:
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:  # raw UTF-8 (some senders never percent-encode), or another coding percent-encoded
+        text = _text(body, form)
+        try:
+            pairs = parse_qsl(text, keep_blank_values=True, errors="strict")
+        except UnicodeDecodeError:
+            pairs = parse_qsl(text, keep_blank_values=True, encoding="cp1251", errors="replace")
+    if not pairs or (len(pairs) == 1 and not pairs[0][1]):
+        text = body.decode("utf-8", "replace").strip()
+        raise Refusal(
+            400,
+            "not_json",
+            f"Тело запроса не JSON и не форма: оно начинается с «{text[:40]}». В поле {form.body} должен быть объект "
+            'JSON: он начинается с { и кончается }, например {"call_session_id":{{call_session_id}}}.',
+        )
+    return _object(pairs)
+
+
+def _json(text: str, form: Form) -> dict[str, Any]:
+    try:
+        said = _decoder.decode(text)
+    except json.JSONDecodeError as error:
+        try:
+            said = _decoder.decode(_repair(text))
+        except json.JSONDecodeError:
+            raise _bad_json(text, error, form) from None
+    if not isinstance(said, dict):
+        raise _not_object("массив [ … ]", form)
+    return said
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Canonical keys; of a key given twice the last value that says something."""
+    said: dict[str, Any] = {}
+    for key, value in pairs:
+        name = canonical(key)
+        if name and (name not in said or not _blank(value)):
+            said[name] = value
+    return said
+
+
+# Numbers stay the text that was sent: no 5,000-digit ValueError, no 1e400 turned inf, no id rounded to a float.
+_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=str, parse_float=str, parse_constant=str, strict=False)
+
+
+# What template owners do to UIS's JSON-encoded values; only tried after strict parsing failed. Each pattern starts at
+# a fixed character and stops at the next quote, bracket or 100 characters, so none can run quadratic.
+_REPAIRS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r'(?<=[:\[,])(\s*)""((?:[^"\\\n]|\\.)+)""(?=\s*[,}\]])'), r'\1"\2"'),  # "direction": ""in""
+    (re.compile(r'(?<=[:\[,])(\s*)"(\[[^\[\]\n]*\])"(?=\s*[,}\]])'), r"\1\2"),  # "wav_call_records": "["a","b"]"
+    (re.compile(r"(?<=[:\[,])(\s*)\{\{[^{}\"\n]{1,100}\}\}"), r"\1null"),  # "employee_ids": {{employee_ids}}
+    (re.compile(r",(\s*[}\]])"), r"\1"),  # the comma left behind by a deleted last line
+)
+
+
+def _repair(text: str) -> str:
+    for pattern, replacement in _REPAIRS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _near(text: str, position: int) -> str:
+    return " ".join(text[max(0, position - 30) : position + 30].split())
+
+
+def _bad_json(text: str, error: json.JSONDecodeError, form: Form) -> Refusal:
+    line = text[: error.pos].count("\n") + 1
+    rest = text[error.pos :].lstrip()
+    before = text[: error.pos].rstrip()
+    if not rest:
+        advice = "JSON не закончен: в конце не хватает закрывающей скобки } или кавычки"
+    elif any(mark in text[max(0, error.pos - 60) : error.pos + 60] for mark in ("{{", '""')):
+        advice = "кавычки вокруг {{…}} ставить не нужно, провайдер ставит их сам, а между полями нужна запятая"
+    elif rest[0] in "“”«»„'" or before[-1:] in "“”«»„'":
+        advice = "вместо кавычек \" стоят другие (“ ” « » ')"
+    elif rest[0] == '"' and before[-1:] not in "{,[:":
+        advice = "перед этим полем не хватает запятой"
+    elif rest[0] in ",}]":
+        advice = "перед этим местом не хватает значения"
+    else:
+        advice = "здесь ожидалось другое"
+    return Refusal(
+        400,
+        "bad_json",
+        f"Тело запроса не JSON: строка {line}, столбец {error.colno}, у текста «{_near(text, error.pos)}»: {advice}. "
+        f"Исправьте шаблон в поле {form.body}.",
+    )
+
+
+def _not_object(what: str, form: Form) -> Refusal:
+    return Refusal(
+        400,
+        "not_object",
+        f"Тело запроса должно быть объектом JSON {{ … }}, а пришло другое: {what}. Исправьте шаблон в поле "
+        f"{form.body}.",
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- the fields
+
+
+def canonical(key: str) -> str:
+    """A key by its letters and digits alone, lower-cased: `Start_time` = `start_time` = `starttime`."""
+    return _canonical(key[:128])
+
+
+@lru_cache(maxsize=4096)
+def _canonical(key: str) -> str:
+    return "".join(filter(str.isalnum, key)).lower()
+
+
+_PLACEHOLDER = re.compile(r'"?\{\{[^{}]*\}\}"?')
+# Control characters break ODBC readers, lone surrogates cannot be stored: neither can be meant.
+_UNPRINTABLE: dict[int, str | None] = dict.fromkeys((*range(32), 127)) | {9: " ", 10: " ", 13: " "}
+_UNPRINTABLE |= dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
+
+
+def clean(value: Any) -> str:
+    """A scalar as stripped text; "" for whatever means "no value" (empty, null, an unrendered {{placeholder}})."""
+    if value is None or isinstance(value, dict | list):
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = str(value)
+    if not text.isprintable():
+        text = text.translate(_UNPRINTABLE)
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] == '"':  # by GET the values come with one pair of literal quotes
+        text = text[1:-1].strip()
+    if text == "null" or (text[:2] == "{{" and _PLACEHOLDER.fullmatch(text)):
+        return ""
+    return text
+
+
+def _blank(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, str) and not clean(value))
+
+
+class Fields(dict[str, Any]):
+    """What was sent, by canonical key: the outermost leaf wins; a nested `contact: {id}` is also `contactid`."""
+
+    def __init__(self, said: dict[str, Any]) -> None:
+        super().__init__()
+        self.paths: list[tuple[str, str]] = []
+        level: list[tuple[str, str, Any]] = [("", "", said)]
+        for _ in range(DEEPEST):
+            inner: list[tuple[str, str, Any]] = []
+            for path, parent, container in level:
+                for key, value in container.items() if isinstance(container, dict) else _numbered(container):
+                    here = f"{path}.{key}" if path else key
+                    if isinstance(value, dict | list):
+                        inner.append((here, key, value))
+                        if isinstance(value, list):
+                            self._offer(key, parent, value)
+                    else:
+                        text = clean(value)
+                        if text:
+                            self.paths.append((here, text))
+                            self._offer(key, parent, text)
+            if not inner:
+                return
+            level = inner
+        raise RecursionError(f"deeper than {DEEPEST} levels")
+
+    def _offer(self, key: str, parent: str, value: Any) -> None:
+        self.setdefault(key, value)
+        if parent:
+            self.setdefault(parent + key, value)
+
+    def event_key(self, provider: str) -> str:
+        """The event's identity: sha256 of the key version, the provider and what was sent, however it was spelled.
+
+        From what was sent and never from what we understood, or a better rule would double events; no path and no
+        receipt time, so a repeat is the same event (FEEDS.md, "event_key").
+        """
+        digest = hashlib.sha256(f"{KEY_VERSION}\n{provider}\n".encode())
+        for path, text in sorted(self.paths):
+            digest.update(f"{path}={text}\n".encode())
+        return digest.hexdigest()
+
+
+def _numbered(items: list[Any]) -> Iterator[tuple[str, Any]]:
+    return ((str(number), item) for number, item in enumerate(items))
+
+
+# -------------------------------------------------------------------------------- the values, as marshmallow fields
+
+
+class Text(marshmallow.fields.Field[str]):
+    """Text cut to its column: longer is never an error, the inbox has the whole body."""
+
+    def __init__(self, longest: int, **kwargs: Any) -> None:
+        super().__init__(load_default="", **kwargs)
+        self.longest = longest
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        return clean(value)[: self.longest]
+
+
+class CallId(marshmallow.fields.Field[str]):
+    """The call's id: the one thing that must be there. Kept as text whatever it came as."""
+
+    longest = 128
+    default_error_messages = {"required": "absent", "null": "absent", "too_long": "too_long"}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=True, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = clean(value)
+        if not text or text in ("None", "0"):
+            raise self.make_error("required")
+        if len(text) > self.longest:  # cutting it would make one call of two
+            raise self.make_error("too_long")
+        return text
+
+
+class Moment(marshmallow.fields.Field[datetime | None]):
+    """A wall clock moment `YYYY-MM-DD hh:mm:ss[.fff]`, or Unix seconds as an aware one; None for what is no moment."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(load_default=None, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime | None:
+        text = clean(value)
+        try:
+            if text.isascii() and text.isdigit() and 9 <= len(text) <= 13:
+                seconds = int(text) / 1000 if len(text) > 11 else int(text)  # 10^11 and more: milliseconds
+                moment = datetime.fromtimestamp(seconds, UTC)
+            else:
+                moment = datetime.fromisoformat(text)
+        except (ValueError, OverflowError):
+            return None
+        return moment if EARLIEST <= moment.replace(tzinfo=None) <= LATEST else None
+
+
+class Seconds(marshmallow.fields.Field[int | None]):
+    """A length in whole seconds, cut; None for what is negative, endless or no number."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(load_default=None, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int | None:
+        text = clean(value)
+        if len(text) > 20:
+            return None
+        try:
+            seconds = float(text)
+        except ValueError:
+            return None
+        return int(seconds) if 0 <= seconds <= LONGEST_SECONDS else None
+
+
+class Flag(marshmallow.fields.Field[bool | None]):
+    """true/false in any of its spellings; None for anything else."""
+
+    words = {"true": True, "1": True, "t": True, "yes": True, "false": False, "0": False, "f": False, "no": False}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(load_default=None, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool | None:
+        return self.words.get(clean(value).lower())
+
+
+class Texts(marshmallow.fields.Field[tuple[str, ...]]):
+    """A list of scalars: an array, its text in quotes, or one scalar."""
+
+    most = 1000
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(load_default=(), **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            value = clean(value).strip("[]").split(",")
+        return tuple(text for text in map(clean, value[: self.most]) if text)
+
+
+class FeedSchema(marshmallow.Schema):
+    """Base of the feeds' schemas: unknown keys are kept in the raw body and are never an error."""
+
+    class Meta:
+        unknown = marshmallow.EXCLUDE
+
+
+# -------------------------------------------------------------------------------------------------------- small readers
+
+
+def milliseconds(moment: datetime | None, zone: tzinfo) -> int | None:
+    """A moment as milliseconds since 1970 UTC; one without a zone is `zone`'s wall clock."""
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone)
+    return int(moment.timestamp() // 1) * 1000 + moment.microsecond // 1000
+
+
+def phone(sent: str) -> str:
+    """A number for matching: 7XXXXXXXXXX where it is Russian, else its own digits, else the text as sent.
+
+    FEEDS.md, "Numbers". A DTMF tail (`74959268686...9.2.3.3`) is not part of the number.
+    """
+    head = sent.split("...", 1)[0].strip()
+    digits = "".join(c for c in head if c.isascii() and c.isdigit())
+    if not digits or any(c.isalpha() for c in head) or "@" in head:
+        return sent[:32]
+    if len(digits) == 11 and digits[0] == "8":
+        digits = "7" + digits[1:]
+    elif len(digits) == 10:
+        digits = "7" + digits
+    return digits[:32]
+
+
+def joined(texts: tuple[str, ...], longest: int = 255) -> str:
+    """Texts with commas between, as many whole ones as fit."""
+    line = ",".join(texts)
+    if len(line) > longest:
+        line = line[: longest + 1]
+        line = line[: line.rindex(",")] if "," in line else line[:longest]
+    return line
+
+
+def ascii_url(url: str) -> str:
+    """A link as it can be opened: percent-encoded where it is not ASCII, cut to its column."""
+    return (url if url.isascii() else quote(url, safe="%/:?#[]@!$&'()*+,;=~"))[:1024]
+
+
+def sha256(text: str) -> str:
+    """Hex digest, the form of event_key and url_hash."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load(schema: marshmallow.Schema, fields: Fields, refuse: Callable[[str, str], Refusal]) -> dict[str, Any]:
+    """The schema's values. A field that must be there and is not becomes `refuse(field name, what)`."""
+    try:
+        values: dict[str, Any] = schema.load(fields)
+    except marshmallow.ValidationError as error:
+        name, messages = next(iter(error.messages_dict.items()))
+        raise refuse(name, messages[0]) from None
+    return values

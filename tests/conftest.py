@@ -1,0 +1,48 @@
+"""What every test may ask for: the two databases, a running service on each, and the command line beside it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.rig import mariadb as mariadb_rig
+from tests.rig.mariadb import MariaDB
+from tests.rig.service import Service, running
+
+DATABASES = ("sqlite", "mysql")
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
+    """A real MariaDB for the whole run. Tests that stop, pause or kill one start their own."""
+    missing = mariadb_rig.missing()
+    if missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with MariaDB(tmp_path_factory.mktemp("mariadb")) as server:
+        yield server
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty call log of its own for this test, on SQLite and on MariaDB."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/calllog/calls.db"
+    server: MariaDB = request.getfixturevalue("mariadb")
+    url: str = server.create("test_calls")
+    return url
+
+
+@pytest.fixture(scope="session", params=DATABASES)
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service (two workers) a database for the whole run: tests that share it use call ids of their own."""
+    url = "" if request.param == "sqlite" else request.getfixturevalue("mariadb").create("shared_calls")
+    yield from running(tmp_path_factory.mktemp(f"service-{request.param}"), url)
+
+
+@pytest.fixture(scope="session")
+def sqlite_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service on SQLite for tests to which the database does not matter."""
+    yield from running(tmp_path_factory.mktemp("service-any"))

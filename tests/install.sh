@@ -1,0 +1,19 @@
+#!/bin/sh
+# The Debian packages that the tests start for real: installed when root, else named.
+set -eu
+missing=""
+need() {
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+PATH="$PATH:/usr/sbin:/sbin"
+need mariadbd mariadb-server
+need cc gcc
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" != 0 ]; then
+    echo "The tests need these Debian packages:$missing. Install them (apt-get install$missing), or run make test as root." >&2
+    exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086
+apt-get install -y -qq --no-install-recommends $missing libc6-dev >/dev/null
