@@ -57,8 +57,8 @@ def fold(events: Iterable[CallEvent]) -> Call:
         _put(call, column, *_last(told, column))
     _state(call, told)
     _moments(call, told)
-    _lengths(call, told)
     _reason(call, told)
+    _lengths(call)
     _employee(call, told)
     _legs(call, told)
     _recordings(call, told)
@@ -143,13 +143,13 @@ def _moments(call: Call, told: list[CallEvent]) -> None:
     _put(call, "ended_at", ended, end)
 
 
-def _lengths(call: Call, told: list[CallEvent]) -> None:
+def _lengths(call: Call) -> None:
     """The provider's figure, else the moments' (CONTRACT.md section 2: wait, talk, total)."""
     columns, sources = call.columns, call.sources
     started, answered, ended = columns["started_at"], columns["answered_at"], columns["ended_at"]
     wait, talk, total = columns["wait_seconds"], columns["talk_seconds"], columns["total_seconds"]
     if not columns["is_answered"]:
-        if columns["state"] == "ended":
+        if columns["disposition"] not in ("", "unknown"):
             talk = 0
     elif talk is None:
         if total is not None and wait is not None:

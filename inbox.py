@@ -280,7 +280,7 @@ class Inbox:
     def settle(self, outcomes: list[tuple[Delivery, Outcome]], position: Position | None = None) -> None:
         """Mark deliveries forwarded, ignored or dead, and remember the call log's position."""
         at = now()
-        with self._turn(), _transaction(self._db()) as db:
+        with self._writing() as db:
             db.executemany(
                 "UPDATE deliveries SET state = ?, reason = ?, detail = ?, event_key = ?, settled_at = ? WHERE id = ?",
                 [(o.state, o.reason, o.detail, o.event_key, at, d.id) for d, o in outcomes],
@@ -310,14 +310,14 @@ class Inbox:
                 return count
             last = rows[-1][0]
             gone = missing(sorted({key for _, key in rows}))
-            with self._turn(), _transaction(self._db()) as db:
+            with self._writing() as db:
                 again = [(RECEIVED, id) for id, key in rows if key in gone]
                 db.executemany("UPDATE deliveries SET state = ?, settled_at = NULL WHERE id = ?", again)
             count += len(again)
 
     def replay(self, ids: list[int]) -> int:
         """Understand these deliveries again: they wait for the forwarder whatever they were; returns how many."""
-        with self._turn(), _transaction(self._db(synchronous="FULL")) as db:
+        with self._writing(synchronous="FULL") as db:
             changed = db.executemany(
                 "UPDATE deliveries SET state = ?, reason = '', detail = '', settled_at = NULL WHERE id = ?",
                 [(RECEIVED, id) for id in ids],
@@ -332,7 +332,7 @@ class Inbox:
         for state in (FORWARDED, IGNORED, *([DEAD] if dead else [])):
             gone[state] = 0
             while True:  # in small bites: the writer threads wait meanwhile
-                with self._turn(), _transaction(self._db()) as db:
+                with self._writing() as db:
                     count = db.execute(
                         "DELETE FROM deliveries WHERE id IN "
                         "(SELECT id FROM deliveries WHERE received_at < ? AND state = ? ORDER BY id LIMIT 1000)",
@@ -412,7 +412,7 @@ class Inbox:
 
     def remember(self, **facts: str) -> None:
         """Remember facts; not synced."""
-        with self._turn(), _transaction(self._db()) as db:
+        with self._writing() as db:
             for name, value in facts.items():
                 _remember(db, name, value)
 
@@ -462,6 +462,13 @@ class Inbox:
         """Whether any process of this host forwards this inbox."""
         with self.forwarding(wait=False) as free:
             return not free
+
+    @contextlib.contextmanager
+    def _writing(self, synchronous: str = "NORMAL") -> Iterator[sqlite3.Connection]:
+        """A transaction of this thread, when it is its turn."""
+        db = self._db(synchronous)  # before the turn: making a connection takes one too
+        with self._turn(), _transaction(db):
+            yield db
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:

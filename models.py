@@ -375,7 +375,9 @@ def upgrade(url: str, log: Callable[[str], None]) -> list[str]:
         found = schema_version(db)
         if found > VERSION:
             raise Newer(f"the call log has schema version {found}, this release knows {VERSION}: install the newer one")
-        applied: list[str] = Runner(db, str(MIGRATIONS), table_name="schema_migrations").up()
+        runner = Runner(db, str(MIGRATIONS), table_name="schema_migrations")
+        create(db, runner.History)
+        applied: list[str] = runner.up()
         for name in applied:
             log(f"applied {name}")
         SchemaInfo.update(version=VERSION).where(SchemaInfo.id == 1, SchemaInfo.version < VERSION).execute(db)

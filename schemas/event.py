@@ -116,7 +116,7 @@ class CallEvent:
         said: dict[str, Any] = {"v": PAYLOAD_VERSION}
         for name in _FIELDS:
             value = getattr(self, name)
-            if value != "" and value is not None and value != ():
+            if name == "feed" or (value is not None and value != ""):  # our own events have no feed
                 said[name] = value
         if self.recordings:
             said["recordings"] = [

@@ -1,0 +1,150 @@
+"""A real MariaDB (Debian's mariadb-server) in a private directory, on a private port, ended by pid."""
+
+import atexit
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pymysql
+
+from tests.rig.service import free_port
+
+PROGRAMS = {"mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server", "mariadb-dump": "mariadb-client"}
+PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+
+
+def missing() -> str | None:
+    """One sentence that names the Debian package to install, None when all programs are there."""
+    for program, package in PROGRAMS.items():
+        if shutil.which(program, path=PATH) is None:
+            return f"{program} is not installed: install the Debian package {package}"
+    return None
+
+
+class MariaDB:
+    """One server. `start` makes its data directory on first use."""
+
+    def __init__(self, directory: Path, port: int | None = None) -> None:
+        self.directory = directory
+        self.data = directory / "data"
+        self.log = directory / "mariadb.log"
+        self.port = port or free_port()
+        # a unix socket's path is limited to 107 bytes, and test directories are long
+        self.socket = Path(tempfile.mkdtemp(prefix="mdb")) / "s"
+        self.password = secrets.token_hex(8)
+        self.process: subprocess.Popen[bytes] | None = None
+        directory.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        user = ["--user=root"] if os.getuid() == 0 else []
+        if not self.data.exists():
+            subprocess.run(
+                [self._program("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}", *user,
+                 "--auth-root-authentication-method=normal", "--skip-test-db"],
+                check=True, capture_output=True, timeout=120,
+            )  # fmt: skip
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [self._program("mariadbd"), "--no-defaults", f"--datadir={self.data}", *user, f"--socket={self.socket}",
+                 f"--port={self.port}", "--bind-address=127.0.0.1", "--skip-name-resolve", "--skip-log-bin",
+                 "--innodb-buffer-pool-size=128M", "--innodb-flush-log-at-trx-commit=1", "--performance-schema=off"],
+                stdout=log, stderr=log,
+            )  # fmt: skip
+        atexit.register(self.kill)
+        deadline = time.monotonic() + 60
+        while not self._listens():
+            if not self.running or time.monotonic() > deadline:
+                raise AssertionError(f"MariaDB does not start\n{self.log.read_text()[-3000:]}")
+            time.sleep(0.05)
+        self.execute("SELECT 1")
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:  # PyMySQL leaves a refused socket open
+            return probe.connect_ex(str(self.socket)) == 0
+
+    def stop(self) -> None:
+        """Shut it down in order."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """It hangs: the kernel still takes connections, nobody answers."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It goes on."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def create(self, database: str) -> str:
+        """An empty database of this name; its URL, for an account that may do anything in it and nothing outside."""
+        self.execute(f"DROP DATABASE IF EXISTS {database}")
+        self.execute(f"CREATE DATABASE {database} CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci")
+        self.execute(f"CREATE USER IF NOT EXISTS calls@'127.0.0.1' IDENTIFIED BY '{self.password}'")
+        self.execute(f"GRANT ALL ON {database}.* TO calls@'127.0.0.1'")
+        return f"mysql://calls:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, sql: str, database: str | None = None) -> list[tuple[Any, ...]]:
+        """Run it as root; the rows."""
+        with (
+            contextlib.closing(
+                pymysql.connect(unix_socket=str(self.socket), user="root", database=database, autocommit=True)
+            ) as db,
+            db.cursor() as cursor,
+        ):
+            cursor.execute(sql)
+            return list(cursor.fetchall())
+
+    def read_only(self, on: bool) -> None:
+        """Refuse (or take again) the writes of every account but root."""
+        self.execute(f"SET GLOBAL read_only = {int(on)}")
+
+    def dump(self, database: str) -> str:
+        """A backup, as docs/operations.md takes it."""
+        return self._client("mariadb-dump", "--single-transaction", database)
+
+    def load(self, database: str, dump: str) -> None:
+        """Restore a backup."""
+        self._client("mariadb", database, stdin=dump)
+
+    def _client(self, program: str, *arguments: str, stdin: str = "") -> str:
+        done = subprocess.run(
+            [self._program(program), "--no-defaults", f"--socket={self.socket}", "-uroot", *arguments],
+            input=stdin, capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        return done.stdout
+
+    @staticmethod
+    def _program(name: str) -> str:
+        return shutil.which(name, path=PATH) or name
+
+    def _end(self, how: signal.Signals) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(how)
+            self.process.wait(60)
+
+    def __enter__(self) -> "MariaDB":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        shutil.rmtree(self.socket.parent, ignore_errors=True)

@@ -1,0 +1,157 @@
+"""The inbox: what `put` returns from is stored whole; who arrives together shares a sync; one bad row stops no other."""
+
+import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, Inbox, Outcome, Unavailable, now
+from models import Position
+from schemas.reading import Delivery
+
+
+def delivery(number: int, body: bytes = b"{}", **more: object) -> Delivery:
+    return Delivery("uis", "in", body, query=f"n={number}", received_at=now(), **more)  # type: ignore[arg-type]
+
+
+def commits(wal: Path) -> int:
+    """How many transactions the write-ahead log holds: frames whose header names a database size (SQLite file format,
+    section 4.1)."""
+    data = wal.read_bytes()
+    (page_size,) = struct.unpack(">I", data[8:12])
+    frames = range(32, len(data), 24 + page_size)
+    return sum(struct.unpack(">I", data[start + 4 : start + 8])[0] != 0 for start in frames)
+
+
+def test_who_arrives_together_shares_a_sync(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path / "inbox")
+    inbox.probe()
+    before = commits(tmp_path / "inbox" / "inbox.db-wal")
+    at_once = threading.Barrier(50)
+
+    def send(number: int) -> None:
+        at_once.wait()
+        inbox.put(delivery(number), Outcome())
+
+    with ThreadPoolExecutor(50) as senders:
+        list(senders.map(send, range(200)))
+    assert len(inbox.letters(limit=1000)) == 200
+    assert commits(tmp_path / "inbox" / "inbox.db-wal") - before < 100
+
+
+def test_two_processes_worth_of_writers_take_turns(tmp_path: Path) -> None:
+    """Two Inbox objects share nothing but the files, as two workers do."""
+    one, two = Inbox(tmp_path / "inbox"), Inbox(tmp_path / "inbox")
+    with ThreadPoolExecutor(16) as senders:
+        list(senders.map(lambda n: (one if n % 2 else two).put(delivery(n), Outcome()), range(400)))
+    assert sorted(letter.delivery.query for letter in one.letters(limit=1000)) == sorted(f"n={n}" for n in range(400))
+    assert one.counters()[0][:4] == ("uis", RECEIVED, "", 400)
+
+
+def test_a_row_that_cannot_be_stored_stops_no_other(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path / "inbox")
+    at_once = threading.Barrier(3)
+    said: list[object] = []
+
+    def send(one: Delivery) -> None:
+        at_once.wait()
+        try:
+            inbox.put(one, Outcome())
+            said.append(one.query)
+        except Unavailable as error:
+            said.append(str(error))
+
+    bad = delivery(2, content_type="\ud83d")
+    endless = delivery(3, declared_length=2**70)
+    threads = [threading.Thread(target=send, args=(one,)) for one in (delivery(1), bad, endless)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [letter.delivery.query for letter in inbox.letters()] == ["n=1"]
+    assert len(said) == 3
+    assert "n=1" in said
+
+
+def test_what_is_stored_is_what_came(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path / "inbox")
+    sent = Delivery("uis", "rec", b"\x00\xff{", "a=%D0", "GET", "text/plain", 7, 1_700_000_000_000, "192.0.2.1")
+    inbox.put(sent, Outcome(DEAD, "not_text", "почему"))
+    (letter,) = inbox.letters()
+    assert letter.delivery == Delivery(**{**{k: getattr(sent, k) for k in Delivery.__slots__}, "id": 1})
+    assert letter.outcome == Outcome(DEAD, "not_text", "почему")
+
+
+def test_purge_takes_what_is_past_its_days_but_no_waiting_and_no_dead_ones(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path / "inbox")
+    for number in range(8):
+        inbox.put(delivery(number), Outcome())
+    waiting = inbox.waiting()
+    states = [FORWARDED, FORWARDED, IGNORED, DEAD]
+    inbox.settle([(one, Outcome(state)) for one, state in zip(waiting, states, strict=False)])
+    assert inbox.purge(now() - 60_000) == {FORWARDED: 0, IGNORED: 0}
+    assert inbox.purge(now() + 1000) == {FORWARDED: 2, IGNORED: 1}
+    assert inbox.purge(now() + 1000, dead=True) == {FORWARDED: 0, IGNORED: 0, DEAD: 1}
+    assert len(inbox.waiting()) == 4
+
+
+def test_the_inbox_directory_is_nobody_elses(tmp_path: Path) -> None:
+    Inbox(tmp_path / "inbox").probe()
+    assert (tmp_path / "inbox").stat().st_mode & 0o777 == 0o700
+
+
+def test_facts_and_the_position_outlive_the_process(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path / "inbox")
+    inbox.settle([], Position(2**40, "abc"))
+    again = Inbox(tmp_path / "inbox")
+    assert again.position() == Position(2**40, "abc")
+    assert again.node() == inbox.node() != ""
+
+
+def test_one_forwarder_at_a_time(tmp_path: Path) -> None:
+    one, two = Inbox(tmp_path / "inbox"), Inbox(tmp_path / "inbox")
+    assert not one.is_forwarding()
+    with one.forwarding() as mine:
+        assert mine
+        assert two.is_forwarding()
+        with two.forwarding(wait=False) as also:
+            assert not also
+    assert not two.is_forwarding()
+
+
+def test_a_wake_reaches_whoever_waits(tmp_path: Path) -> None:
+    one, two = Inbox(tmp_path / "inbox"), Inbox(tmp_path / "inbox")
+    woken = threading.Event()
+
+    def wait() -> None:
+        one.wait(30)
+        woken.set()
+
+    one.wait(0)  # the pipe is there
+    thread = threading.Thread(target=wait)
+    thread.start()
+    two.wake()
+    assert woken.wait(10)
+    thread.join()
+
+
+def test_refusals_are_counted_without_waiting_for_a_delivery(tmp_path: Path) -> None:
+    from tests.rig.service import until
+
+    inbox = Inbox(tmp_path / "inbox")
+    for _ in range(5):
+        inbox.refuse("uis", "wrong_key", "Ключ неверный")
+    counted = until(inbox.counters, "refusals are written within a second or so", 10)
+    assert counted[0][:4] == ("uis", "refused", "wrong_key", 5)
+
+
+@pytest.mark.parametrize("leftover", ["inbox.db-wal", "inbox.db-shm"])
+def test_an_unreadable_inbox_is_unavailable_not_a_crash(tmp_path: Path, leftover: str) -> None:
+    inbox = Inbox(tmp_path / "inbox")
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / "inbox.db").write_bytes(b"this is no database" * 1000)
+    (tmp_path / "inbox" / leftover).write_bytes(b"rubbish")
+    with pytest.raises(Unavailable):
+        inbox.put(delivery(1), Outcome())
