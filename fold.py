@@ -51,7 +51,12 @@ def order(event: CallEvent) -> tuple[int, int, int, str]:
 def fold(events: Iterable[CallEvent]) -> Call:
     """The call that these events (one at least, all of one call) tell of. A later event never blanks an earlier value,
     state only rises, an explicit answer beats a miss, a ringing event after the end only fills empty columns."""
-    told = sorted({event.event_key: event for event in events}.values(), key=order)
+    first: dict[str, CallEvent] = {}
+    for event in events:  # a repeat can only lower the receipt time
+        there = first.get(event.event_key)
+        if there is None or event.received_at < there.received_at:
+            first[event.event_key] = event
+    told = sorted(first.values(), key=order)
     call = Call({"provider": told[0].provider, "provider_call_id": told[0].provider_call_id}, {}, {})
     for column in TOLD:
         _put(call, column, *_last(told, column))
@@ -88,7 +93,7 @@ def _first(told: list[CallEvent], name: str) -> tuple[Any, CallEvent | None]:
 
 
 def _state(call: Call, told: list[CallEvent]) -> None:
-    proof = next((e for e in told if e.answered), None)
+    proof = next((e for e in told if e.answered or e.kind == words.ANSWERED), None)
     end = next((e for e in reversed(told) if e.kind in words.ENDS), None)
     lost = next((e for e in told if e.lost), None)
     state = "ended" if end else "talking" if proof else "ringing"
@@ -112,6 +117,8 @@ def _moments(call: Call, told: list[CallEvent]) -> None:
             ended = started + total * 1000
         else:
             ended = end.moment
+    if started is None and end is not None and end.ended_at is not None and total is not None:
+        start, started = end, end.ended_at - total * 1000  # told by a body: better than any receipt
     if started is None:
         start = min((e for e in told if e.kind == words.RINGING), key=lambda e: e.moment, default=None)
         if start is not None:
@@ -158,7 +165,7 @@ def _lengths(call: Call) -> None:
         elif answered is not None and ended is not None:
             talk = (ended - answered) // 1000
             sources["talk_seconds"] = sources.get("answered_at", []) + sources.get("ended_at", [])
-    if wait is None:
+    if wait is None and columns["disposition"] != "unknown":
         until = answered if columns["is_answered"] else ended
         if until is not None:
             wait = (until - started) // 1000
@@ -176,7 +183,7 @@ def _reason(call: Call, told: list[CallEvent]) -> None:
     raw, raw_source = _last(ends, "reason_raw")
     hangup_by, hangup_source = _last(ends, "hangup_by")
     outgoing = columns["direction"] == "out"
-    if reason == "normal" and not columns["is_answered"] and hangup_by:
+    if reason == "normal" and hangup_by and not columns["is_answered"] and any(e.answered is False for e in ends):
         # who gave up before an answer: the caller cancelled, the called side declined
         reason = "cancelled_by_caller" if (hangup_by == "employee") == outgoing else "declined"
     disposition, why = "", source
@@ -254,7 +261,8 @@ def _legs(call: Call, told: list[CallEvent]) -> None:
             if event.answered and leg["answered_at"] is None and len(answered_keys | {event.leg_key}) == 1:
                 leg["answered_at"] = call.columns["answered_at"]
             leg["ended_at"] = call.columns["ended_at"]
-            leg["reason"], leg["reason_raw"] = event.reason or leg["reason"], event.reason_raw or leg["reason_raw"]
+            reason = call.columns["reason"] if event.reason == "normal" else event.reason
+            leg["reason"], leg["reason_raw"] = reason or leg["reason"], event.reason_raw or leg["reason_raw"]
 
 
 def _recordings(call: Call, told: list[CallEvent]) -> None:

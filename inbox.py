@@ -9,6 +9,7 @@ need no sync of their own, since forwarding twice changes nothing.
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import queue
 import secrets
@@ -24,6 +25,8 @@ from typing import Any
 
 from models import Position
 from schemas.reading import Delivery
+
+log = logging.getLogger("connector.inbox")
 
 USER_VERSION = 1  # PRAGMA user_version: changes are additive, two releases may run on one DATA_DIR during an upgrade
 PATIENCE_SECONDS = 8  # for a delivery to be stored; after it the provider is told to come again
@@ -205,7 +208,9 @@ class Inbox:
                         if ticket is not None:
                             group.append(ticket)
                     self._commit(db, [ticket for ticket in group if not ticket.abandoned])
-            except (sqlite3.Error, OSError) as error:
+            except Exception as error:  # whatever it is, the senders are told to come again and the thread lives on
+                if not isinstance(error, sqlite3.Error | OSError):
+                    log.exception("our own fault in storing %d deliveries", len(group))
                 for ticket in group:
                     ticket.error = error
                 if db is not None:

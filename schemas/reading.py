@@ -176,7 +176,7 @@ _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=str, parse_floa
 # What template owners do to UIS's JSON-encoded values; only tried after strict parsing failed. Each pattern starts at
 # a fixed character and stops at the next quote, bracket or 100 characters, so none can run quadratic.
 _REPAIRS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r'(?<=[:\[,])(\s*)""((?:[^"\\\n]|\\.)+)""(?=\s*[,}\]])'), r'\1"\2"'),  # "direction": ""in""
+    (re.compile(r'(?<=[:\[,])(\s*)""((?:[^"\\\n]|\\.)*)""(?=\s*[,}\]])'), r'\1"\2"'),  # "direction": ""in""
     (re.compile(r'(?<=[:\[,])(\s*)"(\[[^\[\]\n]*\])"(?=\s*[,}\]])'), r"\1\2"),  # "wav_call_records": "["a","b"]"
     (re.compile(r"(?<=[:\[,])(\s*)\{\{[^{}\"\n]{1,100}\}\}"), r"\1null"),  # "employee_ids": {{employee_ids}}
     (re.compile(r",(\s*[}\]])"), r"\1"),  # the comma left behind by a deleted last line
@@ -255,7 +255,8 @@ def clean(value: Any) -> str:
     if not text.isprintable():
         text = text.translate(_UNPRINTABLE)
     text = text.strip()
-    if len(text) > 1 and text[0] == text[-1] == '"':  # by GET the values come with one pair of literal quotes
+    # by GET the values come with one pair of literal quotes; «"A" и "B"» is no such pair
+    if len(text) > 1 and text[0] == text[-1] == '"' and '"' not in text[1:-1].replace('\\"', ""):
         text = text[1:-1].strip()
     if text == "null" or (text[:2] == "{{" and _PLACEHOLDER.fullmatch(text)):
         return ""
@@ -372,7 +373,7 @@ class Seconds(marshmallow.fields.Field[int | None]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int | None:
         text = clean(value)
-        if len(text) > 20:
+        if len(text) > 20 or "_" in text:  # float() reads 1_0 as ten
             return None
         try:
             seconds = float(text)
@@ -437,7 +438,7 @@ def phone(sent: str) -> str:
         return sent[:32]
     if len(digits) == 11 and digits[0] == "8":
         digits = "7" + digits[1:]
-    elif len(digits) == 10:
+    elif len(digits) == 10 and head[0] != "+":
         digits = "7" + digits
     return digits[:32]
 

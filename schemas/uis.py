@@ -148,13 +148,14 @@ def _refuse(field: str, what: str) -> Refusal:
 def _event(delivery: Delivery, zone: tzinfo, sent: Fields, said: dict[str, Any]) -> CallEvent:
     kind = _kind(delivery.route, said)
     direction = _direction(delivery.route, kind, said)
-    incoming = direction != "out"
     calling, called = said["calling_phone_number"], said["called_phone_number"]
-    client = said["contact_phone_number"] or (calling if incoming else called)
+    client = said["contact_phone_number"] or {"in": calling, "out": called}.get(direction, "")
+    if direction == "internal":
+        client = ""
     lost = _lost(kind, said)
     reason, hangup_by = _reason(kind, said)
     start, finish = milliseconds(said["start_time"], zone), milliseconds(said["finish_time"], zone)
-    if start is not None and finish is not None and finish < start:
+    if start is not None and finish is not None and finish < start - 999:  # one may have milliseconds, the other not
         finish = None
     noted = milliseconds(said["notification_time"] or said["notification_timestamp"], zone)
     employee_number, employee_ext = phone(said["employee_phone_number"]), said["extension_phone_number"]
@@ -168,7 +169,7 @@ def _event(delivery: Delivery, zone: tzinfo, sent: Fields, said: dict[str, Any])
         occurred_at=noted if noted is not None else start if kind == words.RINGING else finish,
         account=said["app_id"],
         direction=direction,
-        client_number="" if direction in ("internal", "") else phone(client),
+        client_number=phone(client),
         line_number=phone(said["virtual_phone_number"]),
         leg_key=(employee_number or employee_ext) if direction == "in" else "",
         employee_number=employee_number,
@@ -202,11 +203,17 @@ def _kind(route: str, said: dict[str, Any]) -> str:
     known = KIND_OF_MNEMONIC.get("".join(filter(str.isalnum, said["mnemonic"])).lower())
     if known:
         return known
-    if said["file_link"] or said["file_duration"] is not None:
+    if (said["file_link"] or said["file_duration"] is not None) and said["is_lost"] is None:
         return words.RECORDING  # «Записанный разговор»
     if route in ("rec", "ended"):
         return words.ENDED  # «Завершение звонка», also with keys left out
-    finished = said["finish_time"] is not None or said["finish_reason"] or said["total_time_duration"] is not None
+    employee = said["employee_phone_number"] or said["extension_phone_number"]
+    finished = (
+        said["finish_time"] is not None
+        or said["finish_reason"]
+        or said["total_time_duration"] is not None
+        or (said["wait_time_duration"] is not None and not employee)  # a public «Lost call» template has only this one
+    )
     if said["is_lost"] is not None:
         return words.ENDED  # only «Завершение звонка» has is_lost: it was pointed at the wrong URL
     if finished or said["lost_reason"]:
@@ -216,7 +223,7 @@ def _kind(route: str, said: dict[str, Any]) -> str:
         return words.TALK_ENDED  # «Завершение разговора»: the call may go on
     if said["leg_id"]:
         return words.LEG_RINGING  # «Ожидание ответа»
-    if route == "in" and (said["employee_phone_number"] or said["extension_phone_number"]):
+    if route == "in" and employee:
         return words.ANSWERED  # «Начало разговора»: «Входящий звонок» has no employee yet
     return words.RINGING
 
@@ -244,10 +251,10 @@ def _answered(kind: str, lost: bool | None, said: dict[str, Any]) -> bool | None
 
     The menu's time counts in total, so total > wait proves a talk only where UIS itself says "not lost".
     """
-    total, wait = said["total_time_duration"], said["wait_time_duration"]
-    if kind in (words.ANSWERED, words.TALK_ENDED) or said["talk_time_duration"]:
+    total, wait, talk = said["total_time_duration"], said["wait_time_duration"], said["talk_time_duration"]
+    if kind in (words.ANSWERED, words.TALK_ENDED) or talk:
         return True
-    if lost:
+    if lost or (talk == 0 and lost is None):
         return False
     if total is None or wait is None:
         return None
@@ -334,6 +341,7 @@ _EVERY = (
     "call_session_id",
     "communication_id",
     "direction",
+    "is_internal",
     "start_time",
     "virtual_phone_number",
     "calling_phone_number",

@@ -259,7 +259,7 @@ def test_numbers_are_dense(node: Node) -> None:
 
 
 @pytest.fixture
-def backup(call_log: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+def backup(call_log: str, tmp_path: Path, request: pytest.FixtureRequest) -> Any:
     """(take a backup of the call log, put it back), as an administrator does with the database's own tools."""
     if call_log.startswith("sqlite"):
         path, _ = models.parse_url(call_log)
@@ -286,7 +286,7 @@ def backup(call_log: str, tmp_path: Path, request: pytest.FixtureRequest) -> Ite
         def put_back() -> None:
             server.load(name, dump[0])
 
-    yield take, put_back
+    return take, put_back
 
 
 def test_a_restored_call_log_is_made_whole_and_readers_miss_nothing(tmp_path: Path, call_log: str, backup: Any) -> None:
@@ -303,7 +303,8 @@ def test_a_restored_call_log_is_made_whole_and_readers_miss_nothing(tmp_path: Pa
     one.forward(), two.forward()
     before = {row["provider_call_id"]: row for row in rows(call_log, Calls)}
     position = max(row["change_no"] for row in before.values())
-    one.forwarder.close(), two.forwarder.close()
+    for one_of_them in (one, two):
+        one_of_them.forwarder.close()
     put_back()
     assert len(rows(call_log, Calls)) == 2
 
@@ -389,7 +390,8 @@ def test_mysql_tables_and_columns_have_russian_comments(mariadb: Any) -> None:
     for table in models.TABLES:
         name = table._meta.table_name
         (comment,) = mariadb.execute(
-            f"SELECT table_comment FROM information_schema.tables WHERE table_schema = 'test_comments' AND table_name = '{name}'"
+            "SELECT table_comment FROM information_schema.tables "
+            f"WHERE table_schema = 'test_comments' AND table_name = '{name}'"
         )[0]
         assert comment == table.__doc__
         found = mariadb.execute(

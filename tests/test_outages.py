@@ -26,10 +26,10 @@ from tests.rig.traffic import Traffic, traffic
 NEVER_LONGER = 2.5  # seconds: an answer that waited for a call log that hangs would take 10
 
 
-def sent(traffic: Traffic, seconds: float = 3.0) -> None:
+def sent(traffic: Traffic, seconds: float = 3.0, more: int = 20) -> None:
     """Let the traffic flow for as long as a test needs it to, and at least a few notifications."""
     before, began = traffic.count, time.monotonic()
-    until(lambda: traffic.count > before + 20 and time.monotonic() - began > seconds, "traffic flows", 60)
+    until(lambda: traffic.count > before + more and time.monotonic() - began > seconds, "traffic flows", 60)
 
 
 def whole(service: Service, seen: Traffic) -> None:
@@ -136,8 +136,7 @@ def test_a_service_starts_without_a_call_log_and_goes_on_by_itself_when_it_is_ma
 def test_connections_cut_in_the_middle_of_a_batch_double_nothing(on_mariadb: Service, own_mariadb: MariaDB) -> None:
     with traffic(on_mariadb, pause=0) as seen:
         for _ in range(25):
-            before = seen.count
-            until(lambda before=before: seen.count > before + 3, "traffic flows")
+            sent(seen, 0, 3)
             for (id,) in own_mariadb.execute("SELECT id FROM information_schema.processlist WHERE user = 'calls'"):
                 with contextlib.suppress(Exception):
                     own_mariadb.execute(f"KILL {id}")
@@ -212,8 +211,7 @@ def test_exactly_one_worker_forwards(on_sqlite: Service) -> None:
 def test_a_kill_under_traffic_loses_nothing_that_was_acknowledged(victim: str, on_sqlite: Service) -> None:
     with traffic(on_sqlite, pause=0) as seen:
         for _ in range(3):
-            before = seen.count
-            until(lambda before=before: seen.count > before + 30, "traffic flows")
+            sent(seen, 0, 30)
             forwarder = until(on_sqlite.forwarder, "somebody forwards")
             if victim == "forwarder":
                 os.kill(forwarder, signal.SIGKILL)

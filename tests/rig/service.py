@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -46,6 +47,7 @@ class Service:
 
     def __init__(self, directory: Path, database_url: str = "", **settings: str) -> None:
         self.directory = directory
+        self.root = ROOT  # the code that runs; see copy_code
         self.data_dir = directory / "data"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -74,7 +76,7 @@ class Service:
         """`flask <arguments>` beside the service, with its settings."""
         done = subprocess.run(
             [sys.executable, "-m", "flask", "--app", "wsgi", *arguments],
-            cwd=ROOT,
+            cwd=self.root,
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
@@ -91,7 +93,7 @@ class Service:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", *options, "wsgi:app"],
-                cwd=ROOT,
+                cwd=self.root,
                 env={**self.environment, **environment},
                 stdout=log,
                 stderr=log,
@@ -107,6 +109,16 @@ class Service:
             return requests.get(f"{self.url}/healthz", timeout=5).ok
         except requests.RequestException:
             return False
+
+    def copy_code(self, target: Path, edits: dict[str, tuple[str, str]]) -> None:
+        """Run a copy of the code with some text replaced: what a test must show red when it is broken."""
+        keep = shutil.ignore_patterns(".*", "__pycache__", "tests", "docs", "data", "bench")
+        shutil.copytree(ROOT, target, ignore=keep)
+        for name, (old, new) in edits.items():
+            text = (target / name).read_text()
+            assert old in text
+            (target / name).write_text(text.replace(old, new))
+        self.root = target
 
     def workers(self) -> list[int]:
         """The pids of the workers."""
