@@ -11,6 +11,7 @@ import handlers
 import models
 import schemas
 from config import Settings
+from contacts import Desk
 from forwarder import Forwarder
 from handlers.webhook import Connector, on_http_error, on_inbox_error
 from inbox import Inbox
@@ -19,11 +20,11 @@ from inbox import Inbox
 def create_app(settings: Settings | None = None) -> Flask:
     """The WSGI application. Raises config.WrongSettings; the state of inbox and call log never stops the start."""
     if settings is None:
-        settings = config.load(schemas.feeds(), models.parse_url)
+        settings = config.load(schemas.zones(), models.parse_url)
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # a redirect would be lost: no provider follows one
     inbox = Inbox(settings.inbox_dir)
-    app.extensions["connector"] = Connector(settings, inbox, Forwarder(settings, inbox))
+    app.extensions["connector"] = Connector(settings, inbox, Forwarder(settings, inbox), Desk(settings.database_url))
     app.register_error_handler(HTTPException, on_http_error)
     app.register_error_handler(sqlite3.Error, on_inbox_error)
     for blueprint in handlers.blueprints():

@@ -14,9 +14,9 @@ from typing import Any
 from peewee import Database, DataError, IntegrityError, MySQLDatabase, fn
 
 import models
-from fold import Call, fold
+from fold import Call, fold, settles_at
 from models import CallEvents, CallLegs, CallRecordings, Calls, FeedStatus, Position, Table
-from schemas.event import EXPIRED, CallEvent
+from schemas.event import EXPIRED, SETTLED, CallEvent
 from schemas.reading import KEY_VERSION, sha256
 
 MOST_EVENTS = 1000  # of one call: a constant id for all calls must not make every batch read the whole log
@@ -326,19 +326,27 @@ def missing(db: Database, event_keys: Sequence[str]) -> set[str]:
 # ---------------------------------------------------------------------------------------------- ends that never come
 
 
-def overdue(db: Database, *, zone: tzinfo, now: int, expire_hours: float, limit: int = 200) -> list[CallEvent]:
-    """`expired` events for calls that have not ended, EXPIRE_HOURS after their last event. Their keys repeat, so any
-    number of nodes may say it; a real end that comes later outranks them."""
-    late = wall(now - int(expire_hours * 3_600_000), zone)
-    waiting = (
-        Calls.select(Calls.provider, Calls.provider_call_id, Calls.last_event_at)
-        .where(Calls.state.in_(("ringing", "talking")), Calls.last_event_at < late)
-        .limit(limit)
+def overdue(
+    db: Database, *, zone: tzinfo, now: int, expire_hours: float, settle_seconds: int, settling: Iterable[str]
+) -> list[CallEvent]:
+    """`expired` events for calls that have not ended EXPIRE_HOURS after their last event, and `settled` ones for calls
+    of the `settling` providers SETTLE_SECONDS after their last hangup. Their keys repeat, so any number of nodes may
+    say it; a real end that comes later outranks them."""
+    expires = int(expire_hours * 3_600_000)
+    late, quiet = wall(now - expires, zone), wall(now - settle_seconds * 1000, zone)
+    open_calls = Calls.select(Calls.id, Calls.provider, Calls.provider_call_id, Calls.last_event_at).where(
+        Calls.state.in_(("ringing", "talking"))
     )
-    return [
-        own_event(EXPIRED, provider, call, at=_moment(last, zone) + int(expire_hours * 3_600_000))
-        for provider, call, last in waiting.tuples().execute(db)
-    ]
+    found = []
+    for _, provider, call, last in open_calls.where(Calls.last_event_at < late).limit(500).tuples().execute(db):
+        found.append(own_event(EXPIRED, provider, call, at=_moment(last, zone) + expires))
+    maybe = open_calls.where(Calls.provider.in_(list(settling)), Calls.last_event_at < quiet)
+    for id, provider, call, _ in maybe.order_by(Calls.last_event_at.desc()).limit(500).tuples().execute(db):
+        payloads = CallEvents.select(CallEvents.payload).where(CallEvents.call_id == id).tuples().execute(db)
+        at = settles_at((_event(payload) for (payload,) in payloads), settle_seconds)
+        if at is not None and at <= now:
+            found.append(own_event(SETTLED, provider, call, at))
+    return found
 
 
 def _moment(value: datetime | str, zone: tzinfo) -> int:

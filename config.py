@@ -1,7 +1,7 @@
 """Environment -> Settings: every setting of docs/contract.md section 4, read once, every wrong one named at once."""
 
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,9 @@ def _without_password(url: str) -> str:
     return url.replace(f":{parts.password}@", ":***@") if parts.password else url
 
 
-def load(feeds: Iterable[str], check_url: Callable[[str], Any], dotenv: Path | None = HERE / ".env") -> Settings:
-    """The settings for these feeds from the environment and, beneath it, from `dotenv`.
+def load(feeds: Mapping[str, str], check_url: Callable[[str], Any], dotenv: Path | None = HERE / ".env") -> Settings:
+    """The settings for these feeds (name -> its provider's own zone or "") from the environment and, beneath it, from
+    `dotenv`.
 
     `check_url` raises ValueError for a DATABASE_URL that is none. Raises WrongSettings.
     """
@@ -119,7 +120,7 @@ def load(feeds: Iterable[str], check_url: Callable[[str], Any], dotenv: Path | N
             public_url=env.web("PUBLIC_URL", f"http://{bind}"),
             data_dir=data_dir,
             database_url=env.str("DATABASE_URL", "") or f"sqlite:///{data_dir}/calllog/calls.db",
-            feeds={name: _feed(env, name, timezone) for name in feeds},
+            feeds={name: _feed(env, name, zone, timezone) for name, zone in feeds.items()},
             xvb_access_codes=_split(env.str("XVB_ACCESS_CODES", "")),
             xvb_url=env.web("XVB_URL", ""),
             xvb_token=env.str("XVB_TOKEN", ""),
@@ -159,7 +160,7 @@ def load(feeds: Iterable[str], check_url: Callable[[str], Any], dotenv: Path | N
     return settings
 
 
-def _feed(env: Any, name: str, timezone: ZoneInfo) -> FeedSettings:
+def _feed(env: Any, name: str, zone: str, timezone: ZoneInfo) -> FeedSettings:
     prefix = name.upper()
     keys = _split(env.str(f"{prefix}_KEY", ""))
     return FeedSettings(
@@ -167,7 +168,7 @@ def _feed(env: Any, name: str, timezone: ZoneInfo) -> FeedSettings:
         keys=() if keys == ("open",) else keys,
         open=keys == ("open",),
         allow=env.networks(f"{prefix}_ALLOW", ""),
-        timezone=env.zone(f"{prefix}_TIMEZONE", "") or timezone,
+        timezone=env.zone(f"{prefix}_TIMEZONE", zone) or timezone,
         silence_minutes=env.int(f"{prefix}_SILENCE_MINUTES", 0, validate=validate.Range(min=0)),
     )
 

@@ -29,7 +29,6 @@ TOLD = (
     "talk_seconds",
     "total_seconds",
 )
-SPOKE = frozenset({words.ANSWERED, words.TALK_ENDED, words.ENDED, words.LOST})
 
 
 @dataclass(slots=True)
@@ -57,13 +56,14 @@ def fold(events: Iterable[CallEvent]) -> Call:
         if there is None or event.received_at < there.received_at:
             first[event.event_key] = event
     told = sorted(first.values(), key=order)
+    ends = _ends(told)
     call = Call({"provider": told[0].provider, "provider_call_id": told[0].provider_call_id}, {}, {})
     for column in TOLD:
         _put(call, column, *_last(told, column))
-    _state(call, told)
-    _moments(call, told)
-    _reason(call, told)
-    _lengths(call)
+    _state(call, told, ends)
+    _moments(call, told, [event for event in ends if event.kind in words.REAL_ENDS | {words.HANGUP}])
+    _reason(call, ends)
+    _lengths(call, told)
     _employee(call, told)
     _legs(call, told)
     _recordings(call, told)
@@ -71,6 +71,18 @@ def fold(events: Iterable[CallEvent]) -> Call:
     call.columns["first_event_at"] = min(event.received_at for event in told)
     call.columns["last_event_at"] = max(event.received_at for event in told)
     return call
+
+
+def _ends(told: list[CallEvent]) -> list[CallEvent]:
+    """The events that end the call: a leg's hangup does when that leg had answered, and every one once the call is
+    settled (FEEDS.md, MTT: «with several legs `h` belongs to its leg»)."""
+    settled = any(event.kind == words.SETTLED for event in told)
+    answered = {event.leg_key for event in told if event.kind in words.ANSWERS}
+    return [
+        event
+        for event in told
+        if event.kind in words.ENDS or (event.kind == words.HANGUP and (settled or event.leg_key in answered))
+    ]
 
 
 def _put(call: Call, column: str, value: Any, *sources: CallEvent | None) -> None:
@@ -92,9 +104,9 @@ def _first(told: list[CallEvent], name: str) -> tuple[Any, CallEvent | None]:
     return next(((getattr(e, name), e) for e in told if getattr(e, name) is not None), (None, None))
 
 
-def _state(call: Call, told: list[CallEvent]) -> None:
-    proof = next((e for e in told if e.answered or e.kind == words.ANSWERED), None)
-    end = next((e for e in reversed(told) if e.kind in words.ENDS), None)
+def _state(call: Call, told: list[CallEvent], ends: list[CallEvent]) -> None:
+    proof = next((e for e in told if e.answered or e.kind in words.ANSWERS), None)
+    end = ends[-1] if ends else None
     lost = next((e for e in told if e.lost), None)
     state = "ended" if end else "talking" if proof else "ringing"
     _put(call, "state", state, end or proof or told[0])
@@ -102,14 +114,13 @@ def _state(call: Call, told: list[CallEvent]) -> None:
     _put(call, "provider_lost", int(lost is not None), lost)
 
 
-def _moments(call: Call, told: list[CallEvent]) -> None:
+def _moments(call: Call, told: list[CallEvent], ends: list[CallEvent]) -> None:
     """started ≤ answered ≤ ended. A moment that no body has is derived from the lengths, then from a receipt time."""
     columns = call.columns
-    answers = [e for e in told if e.kind == words.ANSWERED]
-    ends = [e for e in told if e.kind in words.REAL_ENDS]
+    answers = [e for e in told if e.kind == words.ANSWERED] or [e for e in told if e.kind == words.TALKING]
     total, talk, wait = columns["total_seconds"], columns["talk_seconds"], columns["wait_seconds"]
 
-    started, start = _first(told, "started_at")
+    started, start = _first([e for e in told if e.kind not in words.OF_A_LEG], "started_at")
     ended, end = _last(ends, "ended_at")
     if ended is None and ends:
         end = ends[-1]
@@ -150,7 +161,7 @@ def _moments(call: Call, told: list[CallEvent]) -> None:
     _put(call, "ended_at", ended, end)
 
 
-def _lengths(call: Call) -> None:
+def _lengths(call: Call, told: list[CallEvent]) -> None:
     """The provider's figure, else the moments' (CONTRACT.md section 2: wait, talk, total)."""
     columns, sources = call.columns, call.sources
     started, answered, ended = columns["started_at"], columns["answered_at"], columns["ended_at"]
@@ -163,8 +174,11 @@ def _lengths(call: Call) -> None:
             talk = max(0, total - wait)
             sources["talk_seconds"] = sources.get("total_seconds", [])
         elif answered is not None and ended is not None:
-            talk = (ended - answered) // 1000
-            sources["talk_seconds"] = sources.get("answered_at", []) + sources.get("ended_at", [])
+            talking = next((e for e in told if e.kind == words.TALKING), None)
+            began = answered if talking is None else min(max(answered, talking.moment), ended)
+            talk = (ended - began) // 1000
+            source = [talking.event_key] if talking else sources.get("answered_at", [])
+            sources["talk_seconds"] = source + sources.get("ended_at", [])
     if wait is None and columns["disposition"] != "unknown":
         until = answered if columns["is_answered"] else ended
         if until is not None:
@@ -176,16 +190,18 @@ def _lengths(call: Call) -> None:
     columns.update(wait_seconds=wait, talk_seconds=talk, total_seconds=total)
 
 
-def _reason(call: Call, told: list[CallEvent]) -> None:
+def _reason(call: Call, ends: list[CallEvent]) -> None:
     columns = call.columns
-    ends = [e for e in told if e.kind in words.ENDS]
     reason, source = _last(ends, "reason")
     raw, raw_source = _last(ends, "reason_raw")
-    hangup_by, hangup_source = _last(ends, "hangup_by")
+    # that an unanswered leg hung up says nothing of who ended the call
+    leavers = ends if columns["is_answered"] else [e for e in ends if e.kind != words.HANGUP]
+    hangup_by, hangup_source = _last(leavers, "hangup_by")
     outgoing = columns["direction"] == "out"
-    if reason == "normal" and hangup_by and not columns["is_answered"] and any(e.answered is False for e in ends):
-        # who gave up before an answer: the caller cancelled, the called side declined
-        reason = "cancelled_by_caller" if (hangup_by == "employee") == outgoing else "declined"
+    if reason == "normal" and not columns["is_answered"] and any(e.answered is False for e in ends):
+        # who gave up before an answer: the caller cancelled, the called side declined; else nobody picked up
+        gave_up = "cancelled_by_caller" if (hangup_by == "employee") == outgoing else "declined"
+        reason = gave_up if hangup_by else "no_answer"
     disposition, why = "", source
     if columns["state"] == "ended":
         disposition, why = _disposition(call, ends, reason)
@@ -213,7 +229,9 @@ def _employee(call: Call, told: list[CallEvent]) -> None:
     """Who talked last; the caller of an outgoing or internal call; nobody of an incoming call that nobody answered."""
     named = [e for e in told if e.employee_number or e.employee_ext]
     if call.columns["direction"] not in ("out", "internal"):
-        named = [e for e in named if e.kind in SPOKE] if call.columns["is_answered"] else []
+        spoke = [e for e in named if e.answered or e.kind in words.ANSWERS]
+        spoke = spoke or [e for e in named if e.kind in words.REAL_ENDS]
+        named = spoke if call.columns["is_answered"] else []
     last = named[-1] if named else None
     number, ext = (last.employee_number, last.employee_ext) if last else ("", "")
     for event in reversed(named):  # the same employee, told more fully by another event
@@ -228,7 +246,7 @@ def _employee(call: Call, told: list[CallEvent]) -> None:
 
 
 def _legs(call: Call, told: list[CallEvent]) -> None:
-    answered_keys = {e.leg_key for e in told if e.kind == words.ANSWERED and e.leg_key}
+    answered_keys = {e.leg_key for e in told if e.kind in words.ANSWERS and e.leg_key}
     for event in told:
         if not event.leg_key:
             continue
@@ -249,14 +267,18 @@ def _legs(call: Call, told: list[CallEvent]) -> None:
         if event.kind == words.LEG_RINGING:
             began = event.moment if event.started_at is None else event.started_at
             leg["started_at"] = began if leg["started_at"] is None else min(began, leg["started_at"])
-        elif event.kind == words.ANSWERED:
+        elif event.kind in words.ANSWERS:
             own = event.answered_at
             if own is None:
                 own = call.columns["answered_at"] if len(answered_keys) == 1 else event.moment
             leg["answered_at"] = own if leg["answered_at"] is None else min(own, leg["answered_at"])
-        elif event.kind == words.LEG_ENDED:
+        elif event.kind in (words.LEG_ENDED, words.HANGUP):
+            if event.started_at is not None:
+                began = event.started_at
+                leg["started_at"] = began if leg["started_at"] is None else min(began, leg["started_at"])
             leg["ended_at"] = event.moment if event.ended_at is None else event.ended_at
-            leg["reason"], leg["reason_raw"] = event.reason or leg["reason"], event.reason_raw or leg["reason_raw"]
+            reason = "no_answer" if event.reason == "normal" and leg["answered_at"] is None else event.reason
+            leg["reason"], leg["reason_raw"] = reason or leg["reason"], event.reason_raw or leg["reason_raw"]
         elif event.kind in words.REAL_ENDS:
             if event.answered and leg["answered_at"] is None and len(answered_keys | {event.leg_key}) == 1:
                 leg["answered_at"] = call.columns["answered_at"]
@@ -279,3 +301,15 @@ def _recordings(call: Call, told: list[CallEvent]) -> None:
             if recording.url and (recording.kind == "full", number) >= best:
                 best, url, source = (recording.kind == "full", number), recording.url, event
     _put(call, "recording_url", url, source)
+
+
+def settles_at(events: Iterable[CallEvent], settle_seconds: int) -> int | None:
+    """When a call whose end is told by silence ends: `settle_seconds` after its last hangup was received, if no leg is
+    open then and nothing has ended it. Milliseconds since 1970 UTC, None for a call that this does not end."""
+    told = list(events)
+    hangups = [event for event in told if event.kind == words.HANGUP]
+    closed = {event.leg_key for event in told if event.kind in (words.HANGUP, words.LEG_ENDED)}
+    opened = {event.leg_key for event in told if event.kind == words.LEG_RINGING or event.kind in words.ANSWERS}
+    if not hangups or opened - closed or _ends(told):
+        return None
+    return max(event.received_at for event in hangups) + settle_seconds * 1000

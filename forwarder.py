@@ -27,7 +27,8 @@ log = logging.getLogger("connector.forwarder")
 
 LONGEST_DELAY = 30.0  # seconds between two tries while the call log is away
 LOOK_EVERY = 1.0  # seconds, in case a wake was lost
-TICK_EVERY = 60.0  # seconds: ends that never come, feed_status
+LOOK_FOR_ENDS_EVERY = 5.0  # seconds: calls whose end is told by silence
+STATUS_EVERY = 60.0  # seconds: feed_status
 
 
 def classify(delivery: Delivery, settings: Settings) -> tuple[Outcome, CallEvent | Refusal | None]:
@@ -65,7 +66,8 @@ class Forwarder:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._working = threading.Lock()
-        self._ticked = -TICK_EVERY
+        self._ticked = self._looked = -STATUS_EVERY
+        self._drained = False
         self._told = ""
         self._seen_at = -LONGEST_DELAY
 
@@ -161,6 +163,7 @@ class Forwarder:
             report.dead = len(settled) - report.ignored
         if batch:
             self._forward(batch, report)
+        self._drained = not self.inbox.backlog()[0]
         return report
 
     def _forward(self, batch: list[tuple[Delivery, CallEvent]], report: Report) -> None:
@@ -216,20 +219,35 @@ class Forwarder:
         )  # fmt: skip
 
     def tick(self, always: bool = False) -> None:
-        """Once a minute: end the calls whose end never came, and tell 1C that the service lives."""
-        if not always and time.monotonic() - self._ticked < TICK_EVERY:
-            return
-        db = self._database()
-        zone = self.settings.timezone
-        while late := calls.overdue(db, zone=zone, now=now(), expire_hours=self.settings.expire_hours):
+        """Every few seconds: end the calls whose end never came. Once a minute: tell 1C that the service lives."""
+        clock = time.monotonic()
+        if self._drained and (always or clock - self._looked > LOOK_FOR_ENDS_EVERY):
+            self._end_overdue(self._database())
+            self._looked = clock
+        if always or clock - self._ticked > STATUS_EVERY:
+            self._write_status(self._database())
+            self._ticked = clock
+            self._seen()
+
+    def _end_overdue(self, db: peewee.Database) -> None:
+        """Only when nothing waits: an end that was received in time may be in the inbox still."""
+        settling = {module.PROVIDER for module in schemas.feeds().values() if getattr(module, "SETTLES", False)}
+        while True:
+            late = calls.overdue(
+                db,
+                zone=self.settings.timezone,
+                now=now(),
+                expire_hours=self.settings.expire_hours,
+                settle_seconds=self.settings.settle_seconds,
+                settling=settling,
+            )
+            if not late:
+                return
             applied = self._write(late)
             self.inbox.settle([], applied.position)
-            log.info("%d calls ended as expired", applied.changed)
+            log.info("%d calls ended that nobody told the end of", applied.changed)
             if not applied.changed:
-                break
-        self._write_status(db)
-        self._ticked = time.monotonic()
-        self._seen()
+                return
 
     def _write_status(self, db: peewee.Database) -> None:
         last = {

@@ -65,6 +65,12 @@ CREATE TABLE IF NOT EXISTS counters (
     last_message TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (feed, outcome, reason)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS placements (
+    request_id TEXT PRIMARY KEY,
+    placed_at INTEGER NOT NULL,
+    status INTEGER,
+    answer TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {USER_VERSION};
 """
@@ -346,7 +352,28 @@ class Inbox:
                 gone[state] += count
                 if count < 1000:
                     break
+        with self._writing() as db:
+            db.execute("DELETE FROM placements WHERE placed_at < ?", (before,))
         return gone
+
+    # ------------------------------------------------------------------------------------------ click to call
+
+    def claim(self, request_id: str) -> tuple[int | None, str] | None:
+        """None when this request_id was never seen: it is ours now, synced before anything is dialled. Else the first
+        answer (status, JSON), with status None while nobody knows it."""
+        with self._writing("FULL") as db:
+            mine = db.execute("INSERT OR IGNORE INTO placements VALUES (?, ?, NULL, '')", (request_id, now())).rowcount
+            if mine:
+                return None
+            first = db.execute("SELECT status, answer FROM placements WHERE request_id = ?", (request_id,)).fetchone()
+            return first[0], first[1]
+
+    def placed(self, request_id: str, status: int, answer: str) -> None:
+        """Keep what became of it."""
+        with self._writing() as db:
+            db.execute(
+                "UPDATE placements SET status = ?, answer = ? WHERE request_id = ?", (status, answer, request_id)
+            )
 
     # ---------------------------------------------------------------------------------------------- looking
 

@@ -130,7 +130,7 @@ class Calls(Table):
     client_number = chars(32, "Номер клиента: 7XXXXXXXXXX для российских номеров", index=True)
     line_number = chars(32, "Номер компании, на который или с которого звонили")
     employee_number = chars(32, "Телефон сотрудника, говорившего последним")
-    employee_ext = chars(32, "Добавочный сотрудника, говорившего последним")
+    employee_ext = chars(32, "Добавочный сотрудника, говорившего последним", index=True)
     employee_ids = chars(255, "Идентификаторы сотрудников у провайдера через запятую")
     caller_raw = chars(64, "Кто звонил, как прислал провайдер")
     called_raw = chars(64, "Кому звонили, как прислал провайдер")
@@ -309,20 +309,19 @@ def parse_url(url: str) -> tuple[str, dict[str, Any]]:
         "port": parts.port or 3306,
         "user": unquote(parts.username or ""),
         "password": unquote(parts.password or ""),
-        "connect_timeout": 3,
-        "read_timeout": 10,
-        "write_timeout": 10,
     }
     if "ssl_ca" in query:
         options["ssl_ca"] = query["ssl_ca"][0]
     return name, options
 
 
-def open_database(url: str, create: bool = False) -> Database:
+def open_database(url: str, create: bool = False, patience: int = 10) -> Database:
     """The call log at `url`, not connected yet; peewee keeps one connection a thread. A SQLite file is made only with
-    `create` (by `flask db upgrade`): the forwarder must not put an empty file where a restore is under way."""
+    `create` (by `flask db upgrade`): the forwarder must not put an empty file where a restore is under way. `patience`
+    is the longest wait for the database in seconds."""
     name, options = parse_url(url)
     if options:
+        options |= {"read_timeout": patience, "write_timeout": patience, "connect_timeout": min(3, patience)}
         if create:  # DDL on a big table takes its time
             options |= {"read_timeout": 3600, "write_timeout": 3600}
         return MysqlCallLog(name, **options)
@@ -332,7 +331,7 @@ def open_database(url: str, create: bool = False) -> Database:
     return SqliteCallLog(
         f"{Path(name).absolute().as_uri()}?mode={mode}",
         uri=True,
-        timeout=10,
+        timeout=patience,
         pragmas={"journal_mode": "wal", "synchronous": "full"},
     )
 

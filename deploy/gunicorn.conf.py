@@ -11,7 +11,7 @@ import schemas
 from config import WrongSettings, load
 
 try:
-    _settings = load(schemas.feeds(), models.parse_url)
+    _settings = load(schemas.zones(), models.parse_url)
 except WrongSettings as error:
     sys.exit(str(error))
 

@@ -5,7 +5,7 @@ import ipaddress
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -14,6 +14,7 @@ from flask import Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from config import FeedSettings, Settings
+from contacts import Desk
 from forwarder import classify
 from inbox import DEAD, IGNORED, RECEIVED, REFUSED, Inbox, Outcome, Unavailable, now
 from schemas.event import CallEvent
@@ -28,10 +29,10 @@ RETRY_AFTER_SECONDS = "5"
 
 
 class Connector:
-    """What a request needs of the application: its settings, its inbox, its forwarder."""
+    """What a request needs of the application: its settings, its inbox, its forwarder, its questions' desk."""
 
-    def __init__(self, settings: Settings, inbox: Inbox, forwarder: "Forwarder") -> None:
-        self.settings, self.inbox, self.forwarder = settings, inbox, forwarder
+    def __init__(self, settings: Settings, inbox: Inbox, forwarder: "Forwarder", desk: Desk) -> None:
+        self.settings, self.inbox, self.forwarder, self.desk = settings, inbox, forwarder, desk
 
 
 def connector() -> Connector:
@@ -51,8 +52,11 @@ def refusal(status: int, code: str, message: str, headers: dict[str, str] | None
     return answer(status, {"error": code, "message": message}, headers)
 
 
-def receive(feed: str, route: str) -> Response:
-    """Take a request to a feed: 200 only when it is on disk. docs/contract.md section 1 has every answer."""
+def receive(feed: str, route: str, before: Callable[[Delivery], Response | None] | None = None) -> Response:
+    """Take a request to a feed: 200 only when it is on disk. docs/contract.md section 1 has every answer.
+
+    `before` may answer in its place what is no delivery at all (a question, another tenant): nothing is stored then.
+    """
     here = connector()
     feed_settings = here.settings.feeds[feed]
     query, keys = _split_query(request.environ.get("QUERY_STRING", ""))
@@ -87,7 +91,7 @@ def receive(feed: str, route: str) -> Response:
         received_at=now(),
         client_address=client_address(here.settings),
     )
-    return store(here, delivery)
+    return (before(delivery) if before else None) or store(here, delivery)
 
 
 def store(here: Connector, delivery: Delivery) -> Response:
@@ -208,6 +212,20 @@ def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
     mapped = getattr(address, "ipv4_mapped", None)
     return mapped or address
+
+
+def api_refusal() -> Response | None:
+    """Why this caller may not use /api/* (Authorization: Bearer API_KEY), or None when it may."""
+    key = connector().settings.api_key
+    if not key:
+        log.warning("api: closed, a request was refused; set API_KEY to open it")
+        return refusal(403, "api_closed", "Обращения 1С выключены: администратор не задал API_KEY.")
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and _known([given.strip()], (key,)):
+        return None
+    log.warning("api: refused, wrong or no key")
+    message = "Ключ API неверный или не передан: нужен заголовок Authorization: Bearer <API_KEY>."
+    return refusal(401, "wrong_key", message, {"WWW-Authenticate": 'Bearer realm="connector"'})
 
 
 # --------------------------------------------------------------------------------------------- the set-up person's test

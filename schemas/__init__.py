@@ -21,6 +21,11 @@ def feeds() -> dict[str, ModuleType]:
     return {name: module for name, module in sorted(found.items()) if hasattr(module, "understand")}
 
 
+def zones() -> dict[str, str]:
+    """Feed name -> its provider's own time zone, "" where it has none but the setting's."""
+    return {name: getattr(module, "ZONE", "") for name, module in feeds().items()}
+
+
 def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
     """What the delivery says, in our words. Pure: no Flask, no database, no clock.
 

@@ -9,9 +9,11 @@ PAYLOAD_VERSION = 1
 # Kinds of event, in the order in which the fold takes them (rank, then the event's own time).
 RINGING = "ringing"  # the call began
 LEG_RINGING = "leg_ringing"  # one party is being rung
-LEG_ENDED = "leg_ended"  # one party was rung in vain, or hung up: says nothing of the call
+LEG_ENDED = "leg_ended"  # one party was rung in vain: says nothing of the call
+HANGUP = "hangup"  # a leg hung up: ends the call if it is the leg that answered, or once the call is settled
 NOTE = "note"  # fills empty columns, moves no state
 ANSWERED = "answered"  # somebody picked up
+TALKING = "talking"  # the parties hear each other, some time after somebody picked up
 TALK_ENDED = "talk_ended"  # a talk ended, the call may go on (transfer)
 RECORDING = "recording"  # a recording is ready: it is made after the call
 EXPIRED = "expired"  # ours: the end never came
@@ -19,10 +21,14 @@ SETTLED = "settled"  # ours: nothing more was said after the last leg
 ENDED = "ended"  # the call ended
 LOST = "lost"  # the call ended and the provider calls it lost: it knows who dropped, so it comes last
 
-KINDS = (RINGING, LEG_RINGING, LEG_ENDED, NOTE, ANSWERED, TALK_ENDED, RECORDING, EXPIRED, SETTLED, ENDED, LOST)
+KINDS = (
+    RINGING, LEG_RINGING, LEG_ENDED, NOTE, ANSWERED, TALKING, TALK_ENDED, HANGUP, RECORDING, EXPIRED, SETTLED, ENDED, LOST
+)  # fmt: skip
 RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 ENDS = frozenset({EXPIRED, SETTLED, ENDED, LOST, RECORDING})
 REAL_ENDS = frozenset({ENDED, LOST})
+ANSWERS = frozenset({ANSWERED, TALKING})
+OF_A_LEG = frozenset({LEG_RINGING, LEG_ENDED, HANGUP})
 
 DIRECTIONS = ("in", "out", "internal", "")
 STATES = ("ringing", "talking", "ended")

@@ -1,0 +1,13 @@
+"""«Звонковые события по Webhook»: one address for all eight hooks."""
+
+from flask import Blueprint, Response
+
+from handlers.webhook import receive
+
+bp = Blueprint("hooktype", __name__)
+
+
+@bp.route("/hooktype", methods=["GET", "POST"])
+def hook() -> Response:
+    """A hook; HookType in the body tells which."""
+    return receive("hooktype", "hooktype")

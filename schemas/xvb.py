@@ -1,0 +1,186 @@
+"""XVB VirtualPBX (its settings page calls the integration CommonCRM): /crm-api, form-encoded, or JSON by a setting.
+
+The document is an OCR text with damaged names; the real ones have underscores. No event carries a time, so the time of
+receipt is the event's. Its only documented status is `Success`; the other words are its relatives' and Asterisk's.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import Any
+
+from schemas import event as words
+from schemas.event import CallEvent, Recording
+from schemas.reading import (
+    CallId,
+    Delivery,
+    FeedSchema,
+    Form,
+    Ignored,
+    Refusal,
+    Seconds,
+    Text,
+    ascii_url,
+    load,
+    phone,
+    read,
+    sha256,
+)
+
+PROVIDER = "xvb"
+FORM = Form(body="«Webhooks»", url="«WebHook URL»")
+ADDRESS = "/crm-api"
+
+KIND_OF_EVENT = {
+    "incoming": words.RINGING,  # also for type=out
+    "outgoing": words.RINGING,
+    "answered": words.ANSWERED,  # «при звонке через очередь»: which agent picked up
+    "completed": words.ENDED,
+    "cancelled": words.LEG_ENDED,  # seen in relatives: a leg or the caller gave up; COMPLETED tells the end
+    "canceled": words.LEG_ENDED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What COMPLETED's `status` says; `disposition` where it is not what the reason makes of it."""
+
+    answered: bool | None
+    reason: str
+    disposition: str = ""
+
+
+STATUSES = {
+    "success": Status(True, "normal"),
+    "answer": Status(True, "normal"),
+    "missed": Status(False, "no_answer"),
+    "noanswer": Status(False, "no_answer"),
+    "cancel": Status(False, "cancelled_by_caller"),
+    "busy": Status(False, "busy"),
+    "notavailable": Status(False, "unavailable", "failed"),
+    "congestion": Status(False, "unavailable", "failed"),
+    "chanunavail": Status(False, "unavailable", "failed"),
+    "notallowed": Status(False, "forbidden"),
+    "notfound": Status(False, "invalid_number"),
+}
+UNKNOWN = Status(None, "unknown")
+
+
+class Request(FeedSchema):
+    """What every request has: who asks, and for what."""
+
+    access_code = Text(64, data_key="accesscode")
+    cmd = Text(32)
+    phone = Text(64)
+
+
+class Schema(Request):
+    """An event."""
+
+    callid = CallId()
+    event = Text(32)
+    type = Text(16)
+    ext = Text(32)
+    line_number = Text(64, data_key="linenumber")
+    status = Text(255)
+    duration = Seconds()
+    record_link = Text(1024, data_key="recordlink")
+
+
+REQUEST, SCHEMA = Request(), Schema()
+
+
+def request(delivery: Delivery) -> dict[str, Any]:
+    """access_code, cmd and phone of any request; empty where they are not there. Raises Refusal."""
+    said: dict[str, Any] = REQUEST.load(read(delivery, FORM))
+    return said
+
+
+def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
+    """A cmd=event in our words; see schemas.understand."""
+    sent = read(delivery, FORM)
+    asked = REQUEST.load(sent)
+    if not asked["cmd"]:
+        raise Refusal(422, "no_event_type", "Нет команды: параметр cmd отсутствует или пуст, нужно cmd=event.")
+    if asked["cmd"].lower() != "event":
+        raise Ignored("unknown_command", f"Команда {asked['cmd']} звонка не касается: принято, действия нет.")
+    said = load(SCHEMA, sent, _refuse)
+    if not said["event"]:
+        raise Refusal(
+            422, "no_event_type", "Нет типа события: параметр event отсутствует или пуст, например event=INCOMING."
+        )
+    kind = KIND_OF_EVENT.get(said["event"].lower())
+    if kind is None:
+        raise Ignored("unknown_event", f"Событие {said['event']} коннектору неизвестно: принято, действия нет.")
+    return _event(delivery, kind, sent.event_key(PROVIDER), said)
+
+
+def _refuse(field: str, what: str) -> Refusal:
+    return Refusal(
+        422,
+        "bad_call_id" if what == "too_long" else "no_call_id",
+        f"Нет номера звонка: параметр callid отсутствует, пуст или длиннее {CallId.longest} знаков. Его присылает сама "
+        f"АТС: покажите это сообщение поддержке XVB, адрес в поле {FORM.url} верен.",
+    )
+
+
+def _event(delivery: Delivery, kind: str, event_key: str, said: dict[str, Any]) -> CallEvent:
+    at = delivery.received_at
+    direction = {"in": "in", "out": "out"}.get(said["type"].lower(), "")
+    status = STATUSES.get(said["status"].lower(), UNKNOWN) if kind == words.ENDED else None
+    client, line, ext = said["phone"], said["line_number"], said["ext"]
+    link = ascii_url(said["record_link"])
+    return CallEvent(
+        feed=delivery.feed,
+        provider=PROVIDER,
+        provider_call_id=said["callid"],
+        kind=kind,
+        event_key=event_key,
+        received_at=at,
+        account=said["access_code"],
+        direction=direction,
+        client_number=phone(client),
+        line_number=phone(line),
+        leg_key=ext if direction != "out" else "",
+        employee_ext=ext,
+        caller_raw=ext if direction == "out" else client,
+        called_raw=client if direction == "out" else line,
+        started_at=at if kind == words.RINGING else None,
+        answered_at=at if kind == words.ANSWERED else None,
+        ended_at=at if kind in (words.ENDED, words.LEG_ENDED) else None,
+        talk_seconds=said["duration"] if status and status.answered else None,
+        total_seconds=said["duration"] if status and not status.answered else None,
+        answered=True if kind == words.ANSWERED else status.answered if status else None,
+        disposition=status.disposition if status else "",
+        reason=status.reason if status else "",
+        reason_raw=said["status"],
+        recordings=(Recording("full", sha256(link), link),) if link.startswith(("http://", "https://")) else (),
+    )
+
+
+def guide(url: Callable[[str], str]) -> str:
+    """What to enter at the cloud PBX; `url` makes an address with the key of a path."""
+    return "\n".join(
+        [
+            "Облачная АТС XVB → настройки интеграции (CommonCRM) → Webhooks:",
+            f"{FORM.url}: {url(ADDRESS)}",
+            "«Запрос ответственного»: включить — АТС спросит имя клиента и добавочный ответственного (cmd=contact).",
+            "«Отправить оповещение о начале звонка»: включить.",
+            "«Отправить оповещение об окончании звонка»: включить.",
+        ]
+    )
+
+
+def first_notification(now: datetime) -> tuple[str, str]:
+    """(path, body) of an incoming call, for the first try by hand."""
+    said = {
+        "access_code": "10000",
+        "cmd": "event",
+        "callid": f"try-{now:%Y%m%d%H%M%S}",
+        "type": "in",
+        "event": "INCOMING",
+        "phone": "79000000000",
+        "line_number": "74950000000",
+    }
+    return ADDRESS, json.dumps(said, ensure_ascii=False)
