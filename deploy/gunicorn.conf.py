@@ -5,6 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from gunicorn.glogging import Logger
+
 import logs
 import models
 import schemas
@@ -23,9 +25,15 @@ keepalive = 30
 graceful_timeout = 10
 timeout = 60
 control_socket_disable = True  # gunicorn >= 25.1 opens one under $HOME
-accesslog = None  # its lines would hold the keys
 logconfig_dict = logs.dict_config(_settings.log_format, _settings.log_level)
 chdir = str(Path(__file__).resolve().parent.parent)
+
+
+class logger_class(Logger):
+    """No access log: its lines would hold the keys, and with a logconfig gunicorn formats them even for nobody."""
+
+    def access(self, *_):  # type: ignore[no-untyped-def]
+        pass
 
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]

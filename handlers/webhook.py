@@ -5,7 +5,7 @@ import ipaddress
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -189,20 +189,18 @@ def _known(given: list[str], keys: tuple[str, ...]) -> bool:
 
 def client_address(settings: Settings) -> str:
     """The rightmost X-Forwarded-For address that is no trusted proxy; the peer's own where the peer is none."""
-    return next(_hops(settings), "")
-
-
-def _hops(settings: Settings) -> Iterator[str]:
+    peer: str = request.environ.get("REMOTE_ADDR", "")
     forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
-    hops = [*forwarded, request.environ.get("REMOTE_ADDR", "")]
+    if not forwarded:
+        return peer
+    hops = [*forwarded, peer]
     for hop in reversed(hops):
         address = _parsed(hop)
         # a peer on a unix socket has no address and counts as a trusted proxy
         trusted = hop == "" or (address is not None and any(address in n for n in settings.trusted_proxies))
         if not trusted:
-            yield hop[:64]
-            return
-    yield next((hop for hop in hops if hop), "")[:64]
+            return hop[:64]
+    return hops[0][:64]
 
 
 def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
