@@ -1,8 +1,7 @@
 """The vocabulary: the words of the call log, and CallEvent, which is what any feed's delivery becomes."""
 
 import json
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 PAYLOAD_VERSION = 1
 
@@ -56,8 +55,7 @@ DISPOSITION_OF = {
 REASONS = tuple(DISPOSITION_OF)
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
+class Recording(NamedTuple):
     """One recording: `url_hash` is its identity within the call; `url` is empty when no address can be made."""
 
     kind: str  # full | leg
@@ -67,8 +65,7 @@ class Recording:
     seconds: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CallEvent:
+class CallEvent(NamedTuple):
     """What one delivery says of one call, in our words. Moments are milliseconds since 1970 UTC, lengths whole seconds.
 
     `received_at` is when the delivery was stored; `occurred_at` the event's own time where the body has one. Empty
@@ -126,8 +123,8 @@ class CallEvent:
                 said[name] = value
         if self.recordings:
             said["recordings"] = [
-                {f.name: getattr(r, f.name) for f in fields(r) if getattr(r, f.name) not in ("", None)}
-                for r in self.recordings
+                {name: value for name, value in recording._asdict().items() if value not in ("", None)}
+                for recording in self.recordings
             ]
         return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
 
@@ -143,4 +140,4 @@ class CallEvent:
         return cls(**said)
 
 
-_FIELDS = tuple(field.name for field in fields(CallEvent) if field.name != "recordings")
+_FIELDS = tuple(name for name in CallEvent._fields if name != "recordings")

@@ -304,10 +304,8 @@ class Fields(dict[str, Any]):
         From what was sent and never from what we understood, or a better rule would double events; no path and no
         receipt time, so a repeat is the same event (FEEDS.md, "event_key").
         """
-        digest = hashlib.sha256(f"{KEY_VERSION}\n{provider}\n".encode())
-        for path, text in sorted(self.paths):
-            digest.update(f"{path}={text}\n".encode())
-        return digest.hexdigest()
+        lines = [KEY_VERSION, provider, *[f"{path}={text}" for path, text in sorted(self.paths)], ""]
+        return sha256("\n".join(lines))
 
 
 def _numbered(items: list[Any]) -> Iterator[tuple[str, Any]]:
@@ -315,6 +313,11 @@ def _numbered(items: list[Any]) -> Iterator[tuple[str, Any]]:
 
 
 # -------------------------------------------------------------------------------- the values, as marshmallow fields
+
+
+def _text_of(value: Any) -> str:
+    """A leaf of Fields, which is clean already; a list says nothing where a scalar is meant."""
+    return value if isinstance(value, str) else ""
 
 
 class Text(marshmallow.fields.Field[str]):
@@ -325,7 +328,7 @@ class Text(marshmallow.fields.Field[str]):
         self.longest = longest
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        return clean(value)[: self.longest]
+        return _text_of(value)[: self.longest]
 
 
 class CallId(marshmallow.fields.Field[str]):
@@ -338,7 +341,7 @@ class CallId(marshmallow.fields.Field[str]):
         super().__init__(required=True, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        text = clean(value)
+        text = _text_of(value)
         if not text or text in ("None", "0"):
             raise self.make_error("required")
         if len(text) > self.longest:  # cutting it would make one call of two
@@ -353,7 +356,7 @@ class Moment(marshmallow.fields.Field[datetime | None]):
         super().__init__(load_default=None, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime | None:
-        text = clean(value)
+        text = _text_of(value)
         try:
             if text.isascii() and text.isdigit() and 9 <= len(text) <= 13:
                 seconds = int(text) / 1000 if len(text) > 11 else int(text)  # 10^11 and more: milliseconds
@@ -372,7 +375,7 @@ class Seconds(marshmallow.fields.Field[int | None]):
         super().__init__(load_default=None, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int | None:
-        text = clean(value)
+        text = _text_of(value)
         if len(text) > 20 or "_" in text:  # float() reads 1_0 as ten
             return None
         try:
@@ -391,7 +394,7 @@ class Flag(marshmallow.fields.Field[bool | None]):
         super().__init__(load_default=None, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool | None:
-        return self.words.get(clean(value).lower())
+        return self.words.get(_text_of(value).lower())
 
 
 class Texts(marshmallow.fields.Field[tuple[str, ...]]):
@@ -433,9 +436,12 @@ def phone(sent: str) -> str:
     FEEDS.md, "Numbers". A DTMF tail (`74959268686...9.2.3.3`) is not part of the number.
     """
     head = sent.split("...", 1)[0].strip()
-    digits = "".join(c for c in head if c.isascii() and c.isdigit())
-    if not digits or any(c.isalpha() for c in head) or "@" in head:
-        return sent[:32]
+    if head.isascii() and head.isdigit():
+        digits = head
+    else:
+        digits = "".join(c for c in head if c.isascii() and c.isdigit())
+        if not digits or any(c.isalpha() for c in head) or "@" in head:
+            return sent[:32]
     if len(digits) == 11 and digits[0] == "8":
         digits = "7" + digits[1:]
     elif len(digits) == 10 and head[0] != "+":

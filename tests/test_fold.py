@@ -297,7 +297,7 @@ def test_no_event_blanks_what_others_told(call: FixtureCall):
 
 
 def test_a_repeat_can_only_lower_the_receipt_time():
-    first, repeat = said(words.RINGING, 1), replace(said(words.RINGING, 1), received_at=NOON + 9000)
+    first, repeat = said(words.RINGING, 1), said(words.RINGING, 1)._replace(received_at=NOON + 9000)
     assert fold([first, repeat]) == fold([repeat, first])
     assert fold([first, repeat]).columns["started_at"] == NOON + 1000
 

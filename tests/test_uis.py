@@ -3,7 +3,6 @@
 import csv
 import json
 from collections import Counter
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -706,7 +705,7 @@ def test_a_get_says_what_a_post_says(quotes: str):
     query = urlencode({name: f"{quotes}{value}{quotes}" for name, value in sent.items()})
     got = schemas.understand(Delivery("uis", "in", b"", query, "GET", received_at=RECEIVED), ZONE)
     posted = delivered("in", sent)
-    assert replace(got, received_at=0) == replace(posted, received_at=0)
+    assert got._replace(received_at=0) == posted._replace(received_at=0)
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
