@@ -1,0 +1,96 @@
+"""One batch, killed before and after each of its writes in turn, or with that write failing: nothing lost or doubled."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import models
+from inbox import FORWARDED
+from models import CallEvents, CallLegs, CallRecordings, Calls
+from tests.rig.node import Node, end, ring, rows
+from tests.rig.service import ROOT, Service
+
+
+def content(url: str) -> list[Any]:
+    """What 1C sees, but for our own clock and the numbers that a repeated batch may draw anew."""
+    hidden = {"id", "call_id", "change_no", "updated_at", "node"}
+    return [
+        sorted(str({k: v for k, v in row.items() if k not in hidden}) for row in rows(url, table))
+        for table in (Calls, CallLegs, CallRecordings, CallEvents)
+    ]
+
+
+def prepare(directory: Path, url: str) -> None:
+    """An inbox with a batch that touches every table: new calls, a known one, a repeat, an ignored one, a refused one."""
+    node = Node(directory, url)
+    node.deliver("in", received_at=NOON, **ring("1"))
+    node.forward()
+    node.forwarder.close()
+    at = iter(range(NOON + 1, NOON + 100))
+    employee = {"employee_phone_number": "79990000001", "extension_phone_number": "101"}
+    node.deliver("in", received_at=next(at), **ring("1", **employee))
+    node.deliver("rec", received_at=next(at), **end("1", **employee, full_record_file_link="https://app.uiscom.ru/r/1"))
+    node.deliver("rec", received_at=next(at), **end("2"))
+    node.deliver("in", received_at=NOON - 5, **ring("1"))
+    node.deliver("in", received_at=next(at), **ring("187020303"))
+    node.deliver("in", received_at=next(at), direction="in")
+
+
+NOON = 4_000_000_000_000  # far ahead: nothing expires meanwhile
+
+
+@pytest.mark.parametrize("mode", ["before", "after", "error"])
+def test_a_batch_that_dies_at_any_write_is_whole_after_the_next_one(
+    mode: str, database_url: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    template = tmp_path / "template"
+    models.upgrade(database_url, lambda line: None)
+    prepare(template, database_url)
+    backup: dict[str, Any] = {}
+    if database_url.startswith("sqlite"):
+        path = Path(models.parse_url(database_url)[0])
+        shutil.copytree(path.parent, tmp_path / "backup")
+
+        def put_back() -> None:
+            shutil.rmtree(path.parent)
+            shutil.copytree(tmp_path / "backup", path.parent)
+    else:
+        server = request.getfixturevalue("mariadb")
+        backup["dump"] = server.dump("test_calls")
+
+        def put_back() -> None:
+            server.load("test_calls", backup["dump"])
+
+    service = Service(tmp_path / "node", database_url, UIS_KEY="open")
+    wanted: list[Any] = []
+    died = 0
+    for at in range(0, 200):  # the 0th: nothing goes wrong, for what is wanted
+        shutil.rmtree(service.data_dir, ignore_errors=True)
+        shutil.copytree(template, service.data_dir, ignore=shutil.ignore_patterns("wake"))
+        put_back()
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.rig.crash", mode, str(at), "forward", "--once"],
+            cwd=ROOT, env=service.environment, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        whole = re.search(r"(\d+) writes", done.stdout)
+        if at == 0:
+            assert whole, done.stderr
+            writes = int(whole[1])
+            wanted = content(database_url)
+            continue
+        if at > writes:
+            break
+        died += done.returncode != 0
+        again = service.flask("forward", "--once")
+        assert "forwarded" in again.stdout, (at, again.stdout)
+        assert content(database_url) == wanted, f"{mode} write {at}: {done.stderr[-2000:]}"
+        states = [letter.outcome.state for letter in service.letters()]
+        assert states == [FORWARDED] * 5 + ["ignored", "dead"], at
+        numbers = [row["change_no"] for row in rows(database_url, Calls)]
+        assert sorted(set(numbers)) == sorted(numbers)
+    assert died > 10
