@@ -9,8 +9,10 @@ import sqlite3
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import peewee
 
@@ -25,23 +27,26 @@ from schemas.reading import Delivery, Ignored, Refusal
 
 log = logging.getLogger("connector.forwarder")
 
+T = TypeVar("T")
+
 LONGEST_DELAY = 30.0  # seconds between two tries while the call log is away
 LOOK_EVERY = 1.0  # seconds, in case a wake was lost
 LOOK_FOR_ENDS_EVERY = 5.0  # seconds: calls whose end is told by silence
 STATUS_EVERY = 60.0  # seconds: feed_status
 
 
-def classify(delivery: Delivery, settings: Settings) -> tuple[Outcome, CallEvent | Refusal | None]:
-    """What becomes of a delivery, from its bytes alone; the event, or the refusal that the answer tells."""
+def judge(read: Callable[[], T]) -> tuple[Outcome, T | Refusal | None]:
+    """What becomes of a delivery that `read` reads (schemas.recognise for the answer, schemas.understand to forward it),
+    and what it says, or the refusal that the answer tells."""
     try:
-        event = schemas.understand(delivery, settings.feeds[delivery.feed].timezone)
+        said = read()
     except Ignored as ignored:
         return Outcome(IGNORED, ignored.reason, ignored.message), None
     except Refusal as refusal:
         return Outcome(DEAD, refusal.code, refusal.message), refusal
     except Exception:  # the one edge that keeps a dead letter: our own fault, with its traceback
         return Outcome(DEAD, "our_fault", traceback.format_exc()), None
-    return Outcome(FORWARDED, event_key=event.event_key), event
+    return Outcome(), said
 
 
 @dataclass(slots=True)
@@ -152,7 +157,8 @@ class Forwarder:
         batch: list[tuple[Delivery, CallEvent]] = []
         settled: list[tuple[Delivery, Outcome]] = []
         for delivery in self.inbox.waiting():
-            outcome, event = classify(delivery, self.settings)
+            zone = self.settings.feeds[delivery.feed].timezone
+            outcome, event = judge(partial(schemas.understand, delivery, zone))
             if isinstance(event, CallEvent):
                 batch.append((delivery, event))
             else:

@@ -7,17 +7,18 @@ import logging
 import re
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
 from flask import Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
+import schemas
 from config import FeedSettings, Settings
 from contacts import Desk
-from forwarder import classify
-from inbox import DEAD, IGNORED, RECEIVED, REFUSED, Inbox, Outcome, Unavailable, now
-from schemas.event import CallEvent
+from forwarder import judge
+from inbox import DEAD, IGNORED, RECEIVED, REFUSED, Inbox, Unavailable, now
 from schemas.reading import Delivery, Refusal
 
 if TYPE_CHECKING:
@@ -95,10 +96,10 @@ def receive(feed: str, route: str, before: Callable[[Delivery], Response | None]
 
 
 def store(here: Connector, delivery: Delivery) -> Response:
-    """Understand to choose the answer, store, answer. The forwarder understands the same bytes again."""
-    outcome, said = classify(delivery, here.settings)
+    """Recognise to choose the answer, store, answer. The forwarder understands the same bytes again, from the start."""
+    outcome, said = judge(partial(schemas.recognise, delivery))
     try:
-        here.inbox.put(delivery, Outcome(RECEIVED) if isinstance(said, CallEvent) else outcome)
+        here.inbox.put(delivery, outcome)
     except Unavailable as error:
         return on_inbox_error(error)
     if isinstance(said, Refusal):

@@ -26,11 +26,14 @@ def zones() -> dict[str, str]:
     return {name: getattr(module, "ZONE", "") for name, module in feeds().items()}
 
 
-def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
-    """What the delivery says, in our words. Pure: no Flask, no database, no clock.
+def recognise(delivery: Delivery) -> None:
+    """The first half of `understand`, all that the answer needs: raises Refusal when whoever set up the notification
+    can mend it, Ignored when it has no effect on a call. Anything else it raises is our own fault."""
+    _module(delivery.feed).recognise(delivery)
 
-    `zone` is the provider's wall clock. Raises Refusal when whoever set up the notification can mend it, Ignored when
-    it has no effect on a call; anything else it raises is our own fault.
-    """
+
+def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
+    """What the delivery says, in our words. Pure: no Flask, no database, no clock. `zone` is the provider's wall clock.
+    Raises as `recognise` does."""
     event: CallEvent = _module(delivery.feed).understand(delivery, zone)
     return event

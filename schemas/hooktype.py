@@ -18,6 +18,7 @@ from schemas.reading import (
     CallId,
     Delivery,
     FeedSchema,
+    Fields,
     Form,
     Ignored,
     Moment,
@@ -73,11 +74,16 @@ REASON_OF_CODE = {
 }
 
 
-class Schema(FeedSchema):
-    """The document's properties."""
+class Identity(FeedSchema):
+    """What must be there."""
 
     session_id = CallId(data_key="sessionid")
     hook_type = Text(64, data_key="hooktype")
+
+
+class Schema(Identity):
+    """The document's properties."""
+
     start_time = Moment(data_key="starttime")
     end_time = Moment(data_key="endtime")
     start_duration = Moment(data_key="startduration")
@@ -88,13 +94,13 @@ class Schema(FeedSchema):
     called = Text(64)
 
 
-SCHEMA = Schema()
+IDENTITY, SCHEMA = Identity(), Schema()
 
 
-def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
-    """A hook in our words; see schemas.understand."""
+def recognise(delivery: Delivery) -> Fields:
+    """The fields of a hook that we know; see schemas.recognise."""
     sent = read(delivery, FORM)
-    said = load(SCHEMA, sent, _refuse)
+    said = load(IDENTITY, sent, _refuse)
     if not said["hook_type"]:
         raise Refusal(
             422,
@@ -102,10 +108,16 @@ def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
             "Нет типа события: ключ HookType отсутствует или пуст. Он должен быть в теле запроса, например "
             '"HookType": "CreateIncCall".',
         )
-    hook = HOOKS.get(said["hook_type"].lower())
-    if hook is None:
+    if said["hook_type"].lower() not in HOOKS:
         raise Ignored("unknown_event", f"Событие {said['hook_type']} коннектору неизвестно: принято, действия нет.")
-    return _event(delivery, zone, hook, sent.event_key(PROVIDER), said)
+    return sent
+
+
+def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
+    """A hook in our words; see schemas.understand."""
+    sent = recognise(delivery)
+    said = load(SCHEMA, sent, _refuse)
+    return _event(delivery, zone, HOOKS[said["hook_type"].lower()], sent.event_key(PROVIDER), said)
 
 
 def _refuse(field: str, what: str) -> Refusal:

@@ -25,6 +25,9 @@ scenario_id scenario_name start_time tp_project virtual_phone_number visitor_cou
 """.split()  # all that the document has; its keys are the same without underscores
 
 
+recognise = uis.recognise
+
+
 def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
     """A Mgerm notification in our words; see schemas.understand."""
     return uis.understand(delivery, zone)

@@ -18,6 +18,7 @@ from schemas.reading import (
     CallId,
     Delivery,
     FeedSchema,
+    Fields,
     Form,
     Ignored,
     Moment,
@@ -66,15 +67,20 @@ class ConferenceId(CallId):
         return " ".join(super()._deserialize(value, attr, data, **kwargs).upper().split())
 
 
-class Schema(FeedSchema):
-    """The document's «Параметры»; `event` may come as an object or as a plain string."""
+class Identity(FeedSchema):
+    """What must be there; `event` may come as an object or as a plain string."""
 
     h323_conf_id = ConferenceId(data_key="h323confid")
     event_type = Text(16, data_key="eventtype")
     event = Text(16)
+    data = Text(255)
+
+
+class Schema(Identity):
+    """The document's «Параметры»."""
+
     side = Text(8)
     cause = Text(32)
-    data = Text(255)
     date_time = Moment(data_key="datetime")
     redirect_number = Text(64, data_key="redirectnumber")
     number_a = Text(64, data_key="numbera")
@@ -82,27 +88,39 @@ class Schema(FeedSchema):
     client_id = Text(128, data_key="clientid")
 
 
-SCHEMA = Schema()
+IDENTITY, SCHEMA = Identity(), Schema()
+
+
+def recognise(delivery: Delivery) -> Fields:
+    """The fields of an event that we know; see schemas.recognise."""
+    sent = read(delivery, FORM)
+    kind = _type(load(IDENTITY, sent, _refuse))
+    if not kind:
+        raise Refusal(
+            422, "no_event_type", 'Нет типа события: ключ event отсутствует или пуст, нужно "event": {"type": …}.'
+        )
+    if kind not in KIND_OF_TYPE:
+        raise Ignored("unknown_event", f"Событие {kind} коннектору неизвестно: принято, действия нет.")
+    return sent
 
 
 def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
     """An online notification in our words; see schemas.understand."""
-    sent = read(delivery, FORM)
+    sent = recognise(delivery)
     said = load(SCHEMA, sent, _refuse)
     data = _DATA.match(said["data"])
-    kind_of_event = (said["event_type"] or said["event"] or (data[1] if data else "")).lower()
-    if not kind_of_event:
-        raise Refusal(
-            422, "no_event_type", 'Нет типа события: ключ event отсутствует или пуст, нужно "event": {"type": …}.'
-        )
-    kind = KIND_OF_TYPE.get(kind_of_event)
-    if kind is None:
-        raise Ignored("unknown_event", f"Событие {kind_of_event} коннектору неизвестно: принято, действия нет.")
     wall_clock = (
         datetime.fromisoformat(f"{data[2]} {data[3]}:{data[4]}:{data[5]}") if data and _is_moment(data) else None
     )
     moment = milliseconds(wall_clock or said["date_time"], zone)
+    kind = KIND_OF_TYPE[_type(said)]
     return _event(delivery, kind, moment, sent.event_key(PROVIDER), said, data[6] or "" if data else "")
+
+
+def _type(said: dict[str, Any]) -> str:
+    data = _DATA.match(said["data"])
+    kind: str = said["event_type"] or said["event"] or (data[1] if data else "")
+    return kind.lower()
 
 
 def _is_moment(data: re.Match[str]) -> bool:

@@ -8,7 +8,7 @@ unrendered {{placeholder}} all mean "no value".
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
@@ -267,36 +267,40 @@ def _blank(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, str) and not clean(value))
 
 
-class Fields(dict[str, Any]):
-    """What was sent, by canonical key: the outermost leaf wins; a nested `contact: {id}` is also `contactid`."""
+class Fields(Mapping[str, Any]):
+    """What was sent, by canonical key, cleaned when asked for: a value that says nothing is not there. In a nested body
+    the outermost leaf wins, and `contact: {id}` is also `contactid`."""
 
     def __init__(self, said: dict[str, Any]) -> None:
-        super().__init__()
-        self.paths: list[tuple[str, str]] = []
-        level: list[tuple[str, str, Any]] = [("", "", said)]
-        for _ in range(DEEPEST):
-            inner: list[tuple[str, str, Any]] = []
-            for path, parent, container in level:
-                for key, value in container.items() if isinstance(container, dict) else _numbered(container):
-                    here = f"{path}.{key}" if path else key
-                    if isinstance(value, dict | list):
-                        inner.append((here, key, value))
-                        if isinstance(value, list):
-                            self._offer(key, parent, value)
-                    else:
-                        text = clean(value)
-                        if text:
-                            self.paths.append((here, text))
-                            self._offer(key, parent, text)
-            if not inner:
-                return
-            level = inner
-        raise RecursionError(f"deeper than {DEEPEST} levels")
+        self._said = said
+        self._paths: list[tuple[str, str]] | None = None
+        if any(isinstance(value, dict) or (isinstance(value, list) and _nested(value)) for value in said.values()):
+            self._said, self._paths = _flatten(said)
 
-    def _offer(self, key: str, parent: str, value: Any) -> None:
-        self.setdefault(key, value)
-        if parent:
-            self.setdefault(parent + key, value)
+    def get(self, key: str, default: Any = None) -> Any:
+        value = self._said.get(key)
+        if isinstance(value, list):
+            return value
+        return clean(value) or default
+
+    def __getitem__(self, key: str) -> Any:
+        value = self.get(key)
+        if value is None:
+            raise KeyError(key)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return (key for key in self._said if self.get(key) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @property
+    def paths(self) -> list[tuple[str, str]]:
+        """(canonical path, text) of every value that says something."""
+        if self._paths is None:
+            _, self._paths = _flatten(self._said)
+        return self._paths
 
     def event_key(self, provider: str) -> str:
         """The event's identity: sha256 of the key version, the provider and what was sent, however it was spelled.
@@ -306,6 +310,39 @@ class Fields(dict[str, Any]):
         """
         lines = [KEY_VERSION, provider, *[f"{path}={text}" for path, text in sorted(self.paths)], ""]
         return sha256("\n".join(lines))
+
+
+def _nested(items: list[Any]) -> bool:
+    return any(isinstance(item, dict | list) for item in items)
+
+
+def _flatten(said: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """(leaves by key, the outermost first; paths with their texts). RecursionError deeper than DEEPEST."""
+    leaves: dict[str, Any] = {}
+    paths: list[tuple[str, str]] = []
+    level: list[tuple[str, str, Any]] = [("", "", said)]
+    for _ in range(DEEPEST):
+        inner: list[tuple[str, str, Any]] = []
+        for path, parent, container in level:
+            for key, value in container.items() if isinstance(container, dict) else _numbered(container):
+                here = f"{path}.{key}" if path else key
+                if isinstance(value, dict | list):
+                    inner.append((here, key, value))
+                    if isinstance(value, dict):
+                        continue
+                    said_here: Any = value
+                else:
+                    said_here = clean(value)
+                    if not said_here:
+                        continue
+                    paths.append((here, said_here))
+                leaves.setdefault(key, said_here)
+                if parent:
+                    leaves.setdefault(parent + key, said_here)
+        if not inner:
+            return leaves, paths
+        level = inner
+    raise RecursionError(f"deeper than {DEEPEST} levels")
 
 
 def _numbered(items: list[Any]) -> Iterator[tuple[str, Any]]:

@@ -66,10 +66,15 @@ NOT_A_CALL = {
 }
 
 
-class Schema(FeedSchema):
-    """What UIS's placeholders render to. Every value may come as text, number or JSON text in quotes."""
+class Identity(FeedSchema):
+    """What must be there."""
 
     call_session_id = CallId(data_key="callsessionid")
+
+
+class Schema(Identity):
+    """What UIS's placeholders render to. Every value may come as text, number or JSON text in quotes."""
+
     mnemonic = Text(64, data_key="notificationmnemonic")
     notification_name = Text(255, data_key="notificationname")
     notification_time = Moment(data_key="notificationtime")
@@ -106,14 +111,14 @@ class Schema(FeedSchema):
     leg_id = Text(64, data_key="legid")
 
 
-SCHEMA = Schema()
+IDENTITY, SCHEMA = Identity(), Schema()
 
 
-def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
-    """A UIS notification (routes in, out, rec; ended for mgerm) in our words; see schemas.understand."""
+def recognise(delivery: Delivery) -> Fields:
+    """The fields of a notification of a call; see schemas.recognise."""
     sent = read(delivery, FORM)
     try:
-        said = load(SCHEMA, sent, _refuse)
+        said = load(IDENTITY, sent, _refuse)
     except Refusal:
         for key, what in NOT_A_CALL.items():
             if key in sent:
@@ -126,7 +131,13 @@ def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
             f"Тестовое уведомление UIS получено, настройка верна. Полей со значениями: {len(sent.paths)} "
             f"({', '.join(path for path, _ in sent.paths[:40])}).",
         )
-    return _event(delivery, zone, sent, said)
+    return sent
+
+
+def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
+    """A UIS notification (routes in, out, rec; ended for mgerm) in our words; see schemas.understand."""
+    sent = recognise(delivery)
+    return _event(delivery, zone, sent, load(SCHEMA, sent, _refuse))
 
 
 def _refuse(field: str, what: str) -> Refusal:

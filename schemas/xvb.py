@@ -16,6 +16,7 @@ from schemas.reading import (
     CallId,
     Delivery,
     FeedSchema,
+    Fields,
     Form,
     Ignored,
     Refusal,
@@ -75,11 +76,16 @@ class Request(FeedSchema):
     phone = Text(64)
 
 
-class Schema(Request):
-    """An event."""
+class Identity(Request):
+    """What an event must have."""
 
     callid = CallId()
     event = Text(32)
+
+
+class Schema(Identity):
+    """An event."""
+
     type = Text(16)
     ext = Text(32)
     line_number = Text(64, data_key="linenumber")
@@ -88,7 +94,7 @@ class Schema(Request):
     record_link = Text(1024, data_key="recordlink")
 
 
-REQUEST, SCHEMA = Request(), Schema()
+REQUEST, IDENTITY, SCHEMA = Request(), Identity(), Schema()
 
 
 def request(delivery: Delivery) -> dict[str, Any]:
@@ -97,23 +103,29 @@ def request(delivery: Delivery) -> dict[str, Any]:
     return said
 
 
-def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
-    """A cmd=event in our words; see schemas.understand."""
+def recognise(delivery: Delivery) -> Fields:
+    """The fields of an event that we know; see schemas.recognise."""
     sent = read(delivery, FORM)
-    asked = REQUEST.load(sent)
-    if not asked["cmd"]:
+    cmd = sent.get("cmd", "")
+    if not cmd:
         raise Refusal(422, "no_event_type", "Нет команды: параметр cmd отсутствует или пуст, нужно cmd=event.")
-    if asked["cmd"].lower() != "event":
-        raise Ignored("unknown_command", f"Команда {asked['cmd']} звонка не касается: принято, действия нет.")
-    said = load(SCHEMA, sent, _refuse)
-    if not said["event"]:
+    if cmd.lower() != "event":
+        raise Ignored("unknown_command", f"Команда {cmd} звонка не касается: принято, действия нет.")
+    event = load(IDENTITY, sent, _refuse)["event"]
+    if not event:
         raise Refusal(
             422, "no_event_type", "Нет типа события: параметр event отсутствует или пуст, например event=INCOMING."
         )
-    kind = KIND_OF_EVENT.get(said["event"].lower())
-    if kind is None:
-        raise Ignored("unknown_event", f"Событие {said['event']} коннектору неизвестно: принято, действия нет.")
-    return _event(delivery, kind, sent.event_key(PROVIDER), said)
+    if event.lower() not in KIND_OF_EVENT:
+        raise Ignored("unknown_event", f"Событие {event} коннектору неизвестно: принято, действия нет.")
+    return sent
+
+
+def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
+    """A cmd=event in our words; see schemas.understand."""
+    sent = recognise(delivery)
+    said = load(SCHEMA, sent, _refuse)
+    return _event(delivery, KIND_OF_EVENT[said["event"].lower()], sent.event_key(PROVIDER), said)
 
 
 def _refuse(field: str, what: str) -> Refusal:

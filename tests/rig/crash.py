@@ -33,15 +33,15 @@ def step(sql: str, run: Any) -> Any:
 class Connection(sqlite3.Connection):
     """SQLite's connection, for the inbox (plain) and for the call log on SQLite (by cursors)."""
 
-    def execute(self, sql: str, *parameters: Any) -> Any:  # type: ignore[override]
+    def execute(self, sql: str, *parameters: Any) -> Any:
         return step(sql, lambda: super(Connection, self).execute(sql, *parameters))
 
-    def executemany(self, sql: str, rows: Any) -> Any:  # type: ignore[override]
+    def executemany(self, sql: str, rows: Any) -> Any:
         return step(sql, lambda: super(Connection, self).executemany(sql, rows))
 
 
 real_connect = sqlite3.connect
-sqlite3.connect = lambda *a, **k: real_connect(*a, **{"factory": Connection, **k})  # type: ignore[assignment]
+sqlite3.connect = lambda *a, **k: real_connect(*a, **{"factory": Connection, **k})
 
 real_execute, real_commit = peewee.Database.execute_sql, peewee.Database.commit
 
@@ -61,4 +61,4 @@ if __name__ == "__main__":
     from wsgi import app
 
     app.cli(sys.argv[3:], standalone_mode=False)
-    print(f"{writes} writes")
+    sys.stdout.write(f"{writes} writes\n")
