@@ -106,7 +106,7 @@ def request(delivery: Delivery) -> dict[str, Any]:
 def recognise(delivery: Delivery) -> Fields:
     """The fields of an event that we know; see schemas.recognise."""
     sent = read(delivery, FORM)
-    cmd = sent.get("cmd", "")
+    cmd = REQUEST.load(sent)["cmd"]
     if not cmd:
         raise Refusal(422, "no_event_type", "Нет команды: параметр cmd отсутствует или пуст, нужно cmd=event.")
     if cmd.lower() != "event":

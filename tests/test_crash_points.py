@@ -69,7 +69,7 @@ def test_a_batch_that_dies_at_any_write_is_whole_after_the_next_one(
     service = Service(tmp_path / "node", database_url, UIS_KEY="open")
     wanted: list[Any] = []
     died = 0
-    for at in range(0, 200):  # the 0th: nothing goes wrong, for what is wanted
+    for at in range(200):  # the 0th: nothing goes wrong, for what is wanted
         shutil.rmtree(service.data_dir, ignore_errors=True)
         shutil.copytree(template, service.data_dir, ignore=shutil.ignore_patterns("wake"))
         put_back()

@@ -398,7 +398,7 @@ def test_a_body_written_otherwise_is_the_same_event(request_: Request):
         assert replace(request_, body=body.encode()).event(received_at=NOON).event_key == key
 
 
-@pytest.mark.parametrize("request_", [r for r in JSON_REQUESTS if r.feed in ("uis", "mgerm")])
+@pytest.mark.parametrize("request_", [p for p in JSON_REQUESTS if p.values[0].feed in ("uis", "mgerm")])  # type: ignore[union-attr]
 def test_the_key_is_not_made_of_the_address_or_the_receipt(request_: Request):
     elsewhere = replace(request_, target="/uis/call/ended", headers=())
     assert elsewhere.event(received_at=1).event_key == request_.event(received_at=2).event_key
