@@ -14,6 +14,7 @@ import os
 import queue
 import secrets
 import select
+import shutil
 import socket
 import sqlite3
 import threading
@@ -154,9 +155,12 @@ class Inbox:
         """Store the delivery; it is on disk when this returns. Raises Unavailable when it could not be stored."""
         self._submit(_Ticket(delivery, outcome))
 
-    def probe(self) -> None:
-        """Commit and sync a fact as `put` would a delivery. Raises Unavailable."""
+    def probe(self, room: int = 0) -> None:
+        """Commit and sync a fact as `put` would a delivery, with so many bytes of the disk left. Raises Unavailable."""
         self._submit(_Ticket(None, Outcome()))
+        left = shutil.disk_usage(self.directory).free
+        if left < room:
+            raise Unavailable(f"the disk is full: {left} bytes left")
 
     def refuse(self, feed: str, reason: str, message: str) -> None:
         """Count what is not stored (strangers, oversize); written within a second, with the next group if sooner."""

@@ -23,7 +23,7 @@ def readyz() -> Response:
     """503 only when the inbox cannot store; the call log's state is a field, as the forwarder last saw it."""
     here = connector()
     try:
-        here.inbox.probe()
+        here.inbox.probe(room=2 * here.settings.max_body_bytes)  # of one body: its pages, and the log's copy of them
         return answer(200, {"status": "ready", **state(here)})
     except (Unavailable, OSError, sqlite3.Error) as error:
         return answer(503, {"status": "unavailable", "inbox": str(error)}, {"Retry-After": "5"})
