@@ -25,7 +25,7 @@ format: $(VENV)/ready-dev
 	$(BIN)/ruff format .
 
 # random keys on the first run; kept ever after
-.env:
+.env: | $(VENV)/ready
 	@$(BIN)/python deploy/new_env.py > .env.new && chmod 600 .env.new && mv .env.new .env && echo "wrote .env with random keys"
 
 $(VENV)/ready: requirements.txt

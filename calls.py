@@ -294,6 +294,14 @@ def _event(payload: str) -> CallEvent:
 # ------------------------------------------------------------------------------------------------- after a restore
 
 
+def check_position(db: Database, known: Position) -> None:
+    """Raises Restored when the call log is not where this node left it, SchemaDiffers when it is another release's."""
+    batch = _Batch(db, "", UTC, 0)
+    with db.atomic("IMMEDIATE") if not batch.mysql else db.atomic():
+        batch.check_schema()
+        batch.counter(known)
+
+
 def mend(db: Database, known: Position) -> Position:
     """Bring a restored call log's counter above every number that a reader may hold; returns the new position.
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import click
 import peewee
@@ -260,8 +261,8 @@ calls_group = AppGroup("calls", help="The call log.")
 
 
 def _call_log() -> peewee.Database:
-    database = models.open_database(_settings().database_url)
     try:
+        database = models.open_database(_settings().database_url)
         database.connect()
     except peewee.PeeweeException as error:
         _fail(f"the call log does not answer: {type(error).__name__}: {error}")
@@ -296,7 +297,11 @@ def calls_list(since: datetime | None, limit: int, as_json: bool) -> None:
 @click.argument("id", type=int)
 def calls_show(id: int) -> None:
     """One call: its row with the event that gave each column, its legs, recordings, and events with their deliveries."""
-    story = calls.story(_call_log(), id)
+    try:
+        story = calls.story(_call_log(), id)
+    except peewee.PeeweeException as error:
+        _fail(f"the call log cannot be read: {type(error).__name__}: {error}")
+        return
     if story is None:
         _fail(f"there is no call {id}")
         return
@@ -375,8 +380,8 @@ def feeds_show(feed: str, curl: bool) -> None:
 
 
 def _url(feed: FeedSettings, path: str) -> str:
-    key = "" if feed.open else f"?key={feed.keys[0] if feed.keys else f'<{feed.name.upper()}_KEY не задан>'}"
-    return f"{_settings().public_url}{path}{key}"
+    key = quote(feed.keys[0], safe="") if feed.keys else f"<{feed.name.upper()}_KEY не задан>"
+    return f"{_settings().public_url}{path}" + ("" if feed.open else f"?key={key}")
 
 
 def _curl(feed: FeedSettings, module: Any) -> str:

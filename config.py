@@ -8,13 +8,14 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+import click
 from environs import EnvValidationError, FileAwareEnv, ValidationError, validate
 
 HERE = Path(__file__).resolve().parent
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class WrongSettings(Exception):
+class WrongSettings(click.ClickException):
     """One message that names every wrong setting; it stops the start, never a running service."""
 
 
@@ -78,6 +79,7 @@ class Settings:
                     if feed.allow:
                         yield f"{name.upper()}_ALLOW", ", ".join(map(str, feed.allow))
                     yield f"{name.upper()}_TIMEZONE", str(feed.timezone)
+                    yield f"{name.upper()}_SILENCE_MINUTES", str(feed.silence_minutes)
             elif setting.name == "database_url":
                 yield "DATABASE_URL", _without_password(value)
             elif setting.metadata.get("secret"):
@@ -117,7 +119,7 @@ def load(feeds: Mapping[str, str], check_url: Callable[[str], Any], dotenv: Path
             bind=bind,
             workers=env.int("WORKERS", 2, validate=positive),
             threads=env.int("THREADS", 32, validate=positive),
-            public_url=env.web("PUBLIC_URL", f"http://{bind}"),
+            public_url=env.web("PUBLIC_URL", "http://localhost" if str(bind).startswith("unix:") else f"http://{bind}"),
             data_dir=data_dir,
             database_url=env.str("DATABASE_URL", "") or f"sqlite:///{data_dir}/calllog/calls.db",
             feeds={name: _feed(env, name, zone, timezone) for name, zone in feeds.items()},
@@ -147,13 +149,12 @@ def load(feeds: Mapping[str, str], check_url: Callable[[str], Any], dotenv: Path
     except EnvValidationError as error:
         messages: Any = error.error_messages
         wrong = {name: [str(text) for text in texts] for name, texts in messages.items()}
-    else:
-        try:
-            check_url(settings.database_url)
-        except ValueError as error:
-            wrong["DATABASE_URL"] = [f"must be {error}"]
-        if 0 < settings.calls_days < settings.inbox_days:
-            wrong["INBOX_DAYS"] = [f"may not be longer than CALLS_DAYS ({settings.calls_days})"]
+    try:
+        check_url(settings.database_url)
+    except ValueError as error:
+        wrong["DATABASE_URL"] = [f"must be {error}"]
+    if not wrong and 0 < settings.calls_days < settings.inbox_days:
+        wrong["INBOX_DAYS"] = [f"may not be longer than CALLS_DAYS ({settings.calls_days})"]
     if wrong:
         lines = (f"  {name}: {' '.join(texts)}" for name, texts in sorted(wrong.items()))
         raise WrongSettings("wrong settings:\n" + "\n".join(lines))
@@ -162,7 +163,7 @@ def load(feeds: Mapping[str, str], check_url: Callable[[str], Any], dotenv: Path
 
 def _feed(env: Any, name: str, zone: str, timezone: ZoneInfo) -> FeedSettings:
     prefix = name.upper()
-    keys = _split(env.str(f"{prefix}_KEY", ""))
+    keys = _split(env.str(f"{prefix}_KEY", "", validate=_not_open_and_more))
     return FeedSettings(
         name=name,
         keys=() if keys == ("open",) else keys,
@@ -171,6 +172,11 @@ def _feed(env: Any, name: str, zone: str, timezone: ZoneInfo) -> FeedSettings:
         timezone=env.zone(f"{prefix}_TIMEZONE", zone) or timezone,
         silence_minutes=env.int(f"{prefix}_SILENCE_MINUTES", 0, validate=validate.Range(min=0)),
     )
+
+
+def _not_open_and_more(text: str) -> None:
+    if "open" in _split(text) and len(_split(text)) > 1:
+        raise ValidationError("the word open stands alone: anyone may post, no key is asked for")
 
 
 def _split(text: str) -> tuple[str, ...]:

@@ -64,8 +64,8 @@ def spellings(number: str) -> tuple[str, ...]:
 
 
 def card(number: str) -> Callable[[peewee.Database], dict[str, str]]:
-    """The question whose contact it is: `{}` for an unknown number, `responsible` left out where nobody is (FEEDS.md,
-    XVB, cmd=contact). Of several rows the newest wins."""
+    """The question whose contact it is: `{}` for an unknown number, `responsible` left out where nobody is
+    (docs/feeds/xvb.md). Of several rows the newest wins."""
 
     def question(db: peewee.Database) -> dict[str, str]:
         rows = (

@@ -43,7 +43,7 @@ class Call:
 
 
 def order(event: CallEvent) -> tuple[int, int, int, str]:
-    """Fold order: rank of the kind, the event's own time, receipt time, event_key (FEEDS.md, "Receipt time")."""
+    """Fold order: rank of the kind, the event's own time, receipt time, event_key."""
     return words.RANK[event.kind], event.moment, event.received_at, event.event_key
 
 
@@ -75,7 +75,7 @@ def fold(events: Iterable[CallEvent]) -> Call:
 
 def _ends(told: list[CallEvent]) -> list[CallEvent]:
     """The events that end the call: a leg's hangup does when that leg had answered, and every one once the call is
-    settled (FEEDS.md, MTT: «with several legs `h` belongs to its leg»)."""
+    settled (docs/feeds/mtt.md)."""
     settled = any(event.kind == words.SETTLED for event in told)
     answered = {event.leg_key for event in told if event.kind in words.ANSWERS}
     return [
@@ -162,7 +162,7 @@ def _moments(call: Call, told: list[CallEvent], ends: list[CallEvent]) -> None:
 
 
 def _lengths(call: Call, told: list[CallEvent]) -> None:
-    """The provider's figure, else the moments' (CONTRACT.md section 2: wait, talk, total)."""
+    """The provider's figure, else the moments' (docs/contract.md section 2: wait, talk, total)."""
     columns, sources = call.columns, call.sources
     started, answered, ended = columns["started_at"], columns["answered_at"], columns["ended_at"]
     wait, talk, total = columns["wait_seconds"], columns["talk_seconds"], columns["total_seconds"]

@@ -231,7 +231,12 @@ class Forwarder:
             self._end_overdue(self._database())
             self._looked = clock
         if always or clock - self._ticked > STATUS_EVERY:
-            self._write_status(self._database())
+            db = self._database()
+            try:
+                calls.check_position(db, self.inbox.position())
+            except Restored as restored:  # also on a quiet day
+                self._mend(db, str(restored))
+            self._write_status(db)
             self._ticked = clock
             self._seen()
 
@@ -256,11 +261,7 @@ class Forwarder:
                 return
 
     def _write_status(self, db: peewee.Database) -> None:
-        last = {
-            feed: at
-            for feed, outcome, reason, _, at, _ in self.inbox.counters()
-            if (outcome, reason) == ("received", "")
-        }
+        last = self.inbox.last_deliveries()
         waiting = self.inbox.waiting_by_feed()
         dead: dict[str, int] = {}
         for feed, _, count in self.inbox.dead():

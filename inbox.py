@@ -268,11 +268,8 @@ class Inbox:
         """Deliveries counted by feed, outcome and reason, with the last of each: what health and metrics read."""
         totals: dict[tuple[str, str, str], tuple[int, int, str]] = {}
         for feed, outcome, at in rows:
-            keys = [(feed, RECEIVED, "")]
-            if outcome.state != RECEIVED:
-                keys.append((feed, outcome.state, outcome.reason))
-            for key in keys:
-                totals[key] = (totals.get(key, (0,))[0] + 1, at, outcome.detail if key[1] == outcome.state else "")
+            key = (feed, outcome.state, outcome.reason)
+            totals[key] = (totals.get(key, (0,))[0] + 1, at, outcome.detail)
         db.executemany(_COUNT, [(*key, *counted) for key, counted in totals.items()])
 
     # ------------------------------------------------------------------------------------------- forwarding
@@ -300,11 +297,7 @@ class Inbox:
                 "UPDATE deliveries SET state = ?, reason = ?, detail = ?, event_key = ?, settled_at = ? WHERE id = ?",
                 [(o.state, o.reason, o.detail, o.event_key, at, d.id) for d, o in outcomes],
             )
-            totals: dict[tuple[str, str, str], tuple[int, int, str]] = {}
-            for d, o in outcomes:
-                key = (d.feed, o.state, o.reason)
-                totals[key] = (totals.get(key, (0,))[0] + 1, d.received_at, o.detail)
-            db.executemany(_COUNT, [(*key, *counted) for key, counted in totals.items()])
+            self._count(db, [(d.feed, o, d.received_at) for d, o in outcomes])
             if position is not None:
                 _remember(db, "position", json.dumps([position.change_no, position.incarnation]))
 
@@ -412,6 +405,14 @@ class Inbox:
     def counters(self) -> list[tuple[str, str, str, int, int, str]]:
         """(feed, outcome, reason, total, last at in milliseconds, last message)."""
         return self._db().execute("SELECT * FROM counters").fetchall()
+
+    def last_deliveries(self) -> dict[str, int]:
+        """Feed -> when its last delivery was stored (milliseconds), understood or not."""
+        last: dict[str, int] = {}
+        for feed, outcome, _, _, at, _ in self.counters():
+            if outcome != REFUSED:
+                last[feed] = max(at, last.get(feed, 0))
+        return last
 
     def backlog(self) -> tuple[int, int | None]:
         """How many deliveries wait, and since when the oldest does (milliseconds)."""

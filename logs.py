@@ -40,7 +40,11 @@ class JsonFormatter(logging.Formatter):
 
 def dict_config(log_format: str, log_level: str) -> dict[str, Any]:
     """For logging.config.dictConfig, and for gunicorn's logconfig_dict: all to stderr, no access log (it has keys)."""
-    text = {"()": "logs.TextFormatter", "format": "%(asctime)s %(levelname)s %(name)s [%(process)d] %(message)s"}
+    text = {
+        "()": "logs.TextFormatter",
+        "format": "%(asctime)s %(levelname)s %(name)s [%(process)d] %(message)s",
+        "datefmt": "%Y-%m-%dT%H:%M:%S%z",
+    }
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -281,7 +281,7 @@ class SqliteCallLog(SqliteDatabase):
 
 
 class MysqlCallLog(MySQLDatabase):
-    """MySQL or MariaDB, with the session settings that HOUSE.md, "The batch, exactly" asks for."""
+    """MySQL or MariaDB, with the session settings that docs/decisions/0002-the-batch.md asks for."""
 
     def _initialize_connection(self, conn: Any) -> None:
         with conn.cursor() as cursor:
@@ -326,7 +326,9 @@ def open_database(url: str, create: bool = False, patience: int = 10) -> Databas
             options |= {"read_timeout": 3600, "write_timeout": 3600}
         return MysqlCallLog(name, **options)
     if create:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    elif not Path(name).exists():
+        raise OperationalError(f"there is no call log at {name}: run flask db upgrade")
     mode = "rwc" if create else "rw"
     return SqliteCallLog(
         f"{Path(name).absolute().as_uri()}?mode={mode}",

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+HERE = str(Path(__file__).resolve().parent.parent)
+sys.path.insert(0, HERE)
 
 from gunicorn.glogging import Logger
 
@@ -17,6 +18,12 @@ try:
 except WrongSettings as error:
     sys.exit(str(error))
 
+# the workers are forked from here: without this a HUP would run new handlers with the old schemas
+for _name, _module in list(sys.modules.items()):
+    _file = getattr(_module, "__file__", None) or ""
+    if _file.startswith(HERE) and "site-packages" not in _file:
+        del sys.modules[_name]
+
 bind = [_settings.bind]
 workers = _settings.workers
 worker_class = "gthread"  # one idle sender would block a sync worker
@@ -26,7 +33,7 @@ graceful_timeout = 10
 timeout = 60
 control_socket_disable = True  # gunicorn >= 25.1 opens one under $HOME
 logconfig_dict = logs.dict_config(_settings.log_format, _settings.log_level)
-chdir = str(Path(__file__).resolve().parent.parent)
+chdir = HERE
 
 
 class logger_class(Logger):

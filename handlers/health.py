@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from handlers.webhook import Connector, answer, connector
-from inbox import RECEIVED, Unavailable, now
+from inbox import Unavailable, now
 
 bp = Blueprint("health", __name__)
 
@@ -50,9 +50,7 @@ def state(here: Connector) -> dict[str, Any]:
 
 def silent_feeds(here: Connector) -> list[str]:
     """Feeds that have been silent for longer than their <FEED>_SILENCE_MINUTES; one that never spoke counts too."""
-    last = {
-        feed: at for feed, outcome, reason, _, at, _ in here.inbox.counters() if (outcome, reason) == (RECEIVED, "")
-    }
+    last = here.inbox.last_deliveries()
     return [
         name
         for name, feed in sorted(here.settings.feeds.items())

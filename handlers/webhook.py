@@ -176,7 +176,9 @@ def _stranger(
         )
         return 401, "wrong_key", message, {"WWW-Authenticate": 'Key realm="connector"'}
     message = "В адресе нет ключа: он должен кончаться на ?key=… — скопируйте адрес для поля «URL» целиком."
-    return 401, "no_key", message, {"WWW-Authenticate": 'Basic realm="connector", charset="UTF-8"'}
+    # a browser would show its log-in window instead of this sentence
+    scheme = "Key" if "text/html" in request.headers.get("Accept", "") else "Basic"
+    return 401, "no_key", message, {"WWW-Authenticate": f'{scheme} realm="connector"'}
 
 
 def _known(given: list[str], keys: tuple[str, ...]) -> bool:
@@ -237,8 +239,8 @@ def _greet(here: Connector, feed: str) -> Response:
     for name, outcome, reason, _, at, message in here.inbox.counters():
         if name != feed:
             continue
-        if (outcome, reason) == (RECEIVED, ""):
-            last = at
+        if outcome in (RECEIVED, IGNORED):
+            last = max(at, last or 0)
         elif outcome in (DEAD, REFUSED) and (refused is None or at > refused[0]):
             refused = (at, message if reason != "our_fault" else "наша ошибка, смотрит администратор")
     zone = here.settings.timezone

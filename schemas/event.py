@@ -33,8 +33,8 @@ DIRECTIONS = ("in", "out", "internal", "")
 STATES = ("ringing", "talking", "ended")
 DISPOSITIONS = ("", "answered", "missed", "no_answer", "busy", "rejected", "cancelled", "failed", "unknown")
 
-# What an unanswered call's reason makes of it: (incoming and internal, outgoing). CONTRACT.md section 2; the rows agree
-# with the «Таблица значений кодов ответа поля ResultCode» of the hooktype document.
+# What an unanswered call's reason makes of it: (incoming and internal, outgoing). docs/contract.md section 2; the rows
+# agree with the «Таблица значений кодов ответа поля ResultCode» of the hooktype document.
 DISPOSITION_OF = {
     "": ("missed", "no_answer"),
     "normal": ("missed", "no_answer"),

@@ -1,6 +1,6 @@
 """Bytes to canonical fields: what every feed's reading shares, and the sentences for what cannot be read.
 
-The rules are those of docs/feeds (from FEEDS.md, "Rules for all five"): the raw bytes decide, never the Content-Type;
+The rules are those of every page in docs/feeds: the raw bytes decide, never the Content-Type;
 keys are compared by their letters and digits; every scalar may come as text or number; `""`, null, absence and an
 unrendered {{placeholder}} all mean "no value".
 """
@@ -122,7 +122,8 @@ def _text(body: bytes, form: Form) -> str:
             400,
             "not_text",
             f"Тело запроса не в кодировке UTF-8: ошибка в позиции {error.start}, у текста «{_near(guess, column)}» "
-            f"(так он читается в windows-1251). Выберите для поля {form.body} кодировку UTF-8.",
+            f"(так он читается в windows-1251). Сотрите содержимое поля {form.body} и вставьте шаблон заново обычным "
+            "текстом.",
         ) from None
 
 
@@ -306,7 +307,7 @@ class Fields(Mapping[str, Any]):
         """The event's identity: sha256 of the key version, the provider and what was sent, however it was spelled.
 
         From what was sent and never from what we understood, or a better rule would double events; no path and no
-        receipt time, so a repeat is the same event (FEEDS.md, "event_key").
+        receipt time, so a repeat is the same event.
         """
         lines = [KEY_VERSION, provider, *[f"{path}={text}" for path, text in sorted(self.paths)], ""]
         return sha256("\n".join(lines))
@@ -470,7 +471,7 @@ def milliseconds(moment: datetime | None, zone: tzinfo) -> int | None:
 def phone(sent: str) -> str:
     """A number for matching: 7XXXXXXXXXX where it is Russian, else its own digits, else the text as sent.
 
-    FEEDS.md, "Numbers". A DTMF tail (`74959268686...9.2.3.3`) is not part of the number.
+    A DTMF tail (`74959268686...9.2.3.3`) is not part of the number.
     """
     head = sent.split("...", 1)[0].strip()
     if head.isascii() and head.isdigit():

@@ -30,6 +30,7 @@ from schemas.reading import (
     Text,
     Texts,
     ascii_url,
+    canonical,
     joined,
     load,
     milliseconds,
@@ -41,7 +42,7 @@ from schemas.reading import (
 PROVIDER = "uis"
 FORM = Form(body="«JSON для тела запроса»", url="«URL»")
 SAMPLE_CALL_ID = "187020303"  # the account page's test button sends this call, with phones and dates of 2016
-WAV = "https://app.uiscom.ru/system/media/wav/{}/{}/"  # FEEDS.md, UIS, "Values"
+WAV = "https://app.uiscom.ru/system/media/wav/{}/{}/"  # seen in real bodies
 
 DIRECTION = {"in": "in", "incoming": "in", "входящий": "in", "out": "out", "outgoing": "out", "исходящий": "out"}
 
@@ -116,7 +117,17 @@ IDENTITY, SCHEMA = Identity(), Schema()
 
 def recognise(delivery: Delivery) -> Fields:
     """The fields of a notification of a call; see schemas.recognise."""
-    sent = read(delivery, FORM)
+    try:
+        sent = read(delivery, FORM)
+        return _call(sent)
+    except Refusal as refusal:
+        if delivery.method == "GET":  # the account page's preset: the template is not sent at all
+            message = f"Уведомление пришло методом GET: выберите «Метод» — POST. {refusal.message}"
+            raise Refusal(refusal.status, refusal.code, message) from None
+        raise
+
+
+def _call(sent: Fields) -> Fields:
     try:
         said = load(IDENTITY, sent, _refuse)
     except Refusal:
@@ -129,9 +140,14 @@ def recognise(delivery: Delivery) -> Fields:
         raise Ignored(
             "test",
             f"Тестовое уведомление UIS получено, настройка верна. Полей со значениями: {len(sent.paths)} "
-            f"({', '.join(path for path, _ in sent.paths[:40])}).",
+            f"({', '.join(_spelled(path) for path, _ in sent.paths[:40])}).",
         )
     return sent
+
+
+def _spelled(path: str) -> str:
+    """A canonical key as the template has it."""
+    return next((key for notification in NOTIFICATIONS for key in notification.keys if canonical(key) == path), path)
 
 
 def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
@@ -252,13 +268,13 @@ def _direction(route: str, kind: str, said: dict[str, Any]) -> str:
 
 
 def _lost(kind: str, said: dict[str, Any]) -> bool | None:
-    """`is_lost` true, a non-null `lost_reason`, or the lost event itself = lost (FEEDS.md, UIS, "Meaning")."""
+    """`is_lost` true, a non-null `lost_reason`, or the lost event itself = lost (docs/feeds/uis.md)."""
     is_lost: bool | None = said["is_lost"]
     return True if said["lost_reason"] or kind == words.LOST else is_lost
 
 
 def _answered(kind: str, lost: bool | None, said: dict[str, Any]) -> bool | None:
-    """Whether anybody talked (FEEDS.md, UIS, "Meaning"); None where the body does not tell.
+    """Whether anybody talked (docs/feeds/uis.md); None where the body does not tell.
 
     The menu's time counts in total, so total > wait proves a talk only where UIS itself says "not lost".
     """
@@ -370,7 +386,13 @@ NOTIFICATIONS = (
     Notification(
         "Входящий звонок", "Входящий звонок на виртуальный номер", "in", _EVERY, "Направление звонка = Входящий звонок"
     ),
-    Notification("Начало разговора", "Начало разговора", "in", (*_EVERY, *_EMPLOYEE, "external_id")),
+    Notification(
+        "Начало разговора",
+        "Начало разговора",
+        "in",
+        (*_EVERY, *_EMPLOYEE, "external_id"),
+        "Направление звонка = Входящий звонок",
+    ),
     Notification("Потерянный звонок", "Потерянный звонок", "in", (*_EVERY, *_END)),
     Notification("Исходящий звонок", "Исходящий звонок", "out", (*_EVERY, *_EMPLOYEE, "external_id")),
     Notification(

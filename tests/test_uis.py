@@ -631,7 +631,7 @@ def test_the_test_button_is_ignored_with_the_fields_it_had(feed: str, id: Any):
     with pytest.raises(Ignored) as ignored:
         delivered("rec", sample, feed)
     assert ignored.value.reason == "test"
-    for field in ("callsessionid", "callingphonenumber", "starttime", "finishtime"):
+    for field in ("call_session_id", "calling_phone_number", "start_time", "finish_time"):
         assert field in ignored.value.message
     assert "scenarioname" not in ignored.value.message
     assert "79260000001" not in ignored.value.message

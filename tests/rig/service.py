@@ -21,6 +21,7 @@ from inbox import Inbox, Letter
 ROOT = Path(__file__).resolve().parent.parent.parent
 UIS_KEY = "test-uis-key"
 MGERM_KEY = "test-mgerm-key"
+XVB_KEY = "test-xvb-key"
 
 
 def free_port() -> int:
@@ -64,6 +65,7 @@ class Service:
             "THREADS": "8",
             "UIS_KEY": UIS_KEY,
             "MGERM_KEY": MGERM_KEY,
+            "XVB_KEY": XVB_KEY,
             "TIMEZONE": "Europe/Moscow",
             "PYTHONWARNINGS": "error",
             **settings,
