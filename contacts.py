@@ -23,7 +23,7 @@ class Desk:
     def __init__(self, database_url: str) -> None:
         self._url = database_url
         self._places = threading.BoundedSemaphore(2)
-        self._db: peewee.Database | None = None
+        self._local = threading.local()  # a peewee Database connects under a lock of its own: one for each thread
 
     def ask(self, question: Callable[[peewee.Database], Any]) -> Any:
         """The question's answer within two seconds; raises Away. A connection that was lost while idle is made anew."""
@@ -44,14 +44,15 @@ class Desk:
             self._places.release()
 
     def _ask(self, question: Callable[[peewee.Database], Any]) -> Any:
-        if self._db is None:
-            self._db = open_database(self._url, patience=PATIENCE_SECONDS)
+        db: peewee.Database | None = getattr(self._local, "db", None)
+        if db is None:
+            db = self._local.db = open_database(self._url, patience=PATIENCE_SECONDS)
         try:
-            if self._db.is_closed():
-                self._db.connect()
-            return question(self._db)
+            if db.is_closed():
+                db.connect()
+            return question(db)
         except BaseException:
-            self._db.close()
+            db.close()
             raise
 
 
@@ -68,6 +69,8 @@ def card(number: str) -> Callable[[peewee.Database], dict[str, str]]:
     (docs/feeds/xvb.md). Of several rows the newest wins."""
 
     def question(db: peewee.Database) -> dict[str, str]:
+        if not number:
+            return {}
         rows = (
             Contacts.select(Contacts.client_name, Contacts.responsible_ext)
             .where(Contacts.client_number.in_(spellings(number)))
@@ -85,12 +88,17 @@ def card(number: str) -> Callable[[peewee.Database], dict[str, str]]:
 
 
 def employee(provider: str, ext: str) -> Callable[[peewee.Database], tuple[str, str]]:
-    """The question who an extension is: (the provider's id where it is told alone, number) as its newest call showed."""
+    """The question who an extension is: (the provider's id where it is told alone, number), as the newest call that
+    shows either."""
 
     def question(db: peewee.Database) -> tuple[str, str]:
         rows = (
             Calls.select(Calls.employee_ids, Calls.employee_number)
-            .where(Calls.provider == provider, Calls.employee_ext == ext)
+            .where(
+                Calls.provider == provider,
+                Calls.employee_ext == ext,
+                (Calls.employee_number != "") | ((Calls.employee_ids != "") & ~Calls.employee_ids.contains(",")),
+            )
             .order_by(Calls.change_no.desc())
             .limit(1)
             .tuples()

@@ -132,7 +132,7 @@ def _moments(call: Call, told: list[CallEvent], ends: list[CallEvent]) -> None:
         start, started = end, end.ended_at - total * 1000  # told by a body: better than any receipt
     if started is None:
         start = min((e for e in told if e.kind == words.RINGING), key=lambda e: e.moment, default=None)
-        if start is not None:
+        if start is not None and (ended is None or start.moment <= ended):  # received after the end: it began before
             started = start.moment
         elif ended is not None and (total is not None or talk is not None):
             start, started = end, ended - 1000 * (total if total is not None else talk + (wait or 0))

@@ -365,6 +365,11 @@ class Inbox:
             first = db.execute("SELECT status, answer FROM placements WHERE request_id = ?", (request_id,)).fetchone()
             return first[0], first[1]
 
+    def placement(self, request_id: str) -> tuple[int | None, str] | None:
+        """The first answer to this request_id, as `claim` returns it; claims nothing."""
+        row = self._db().execute("SELECT status, answer FROM placements WHERE request_id = ?", (request_id,)).fetchone()
+        return (row[0], row[1]) if row else None
+
     def placed(self, request_id: str, status: int, answer: str) -> None:
         """Keep what became of it."""
         with self._writing() as db:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote_plus
 
 import requests
 from flask import Blueprint, Response, request
@@ -21,7 +22,8 @@ from schemas.reading import phone
 
 bp = Blueprint("make_call", __name__)
 
-CONNECT_SECONDS, ANSWER_SECONDS = 3, 6
+CONNECT_SECONDS, ANSWER_SECONDS = 3, 4
+READ_SECONDS = 6  # no byte is waited for after it: with the last one's ANSWER_SECONDS ten in all
 MOST_BYTES = 65536  # of a provider's answer
 _places = threading.BoundedSemaphore(2)  # of a worker's threads
 
@@ -95,40 +97,64 @@ def make_call() -> Response:
 def _order() -> dict[str, Any] | Result:
     try:
         said = json.loads(request.get_data(cache=False)[:MOST_BYTES] or b"null", parse_int=str)
-        order: dict[str, Any] = ORDER.load({k: str(v) for k, v in said.items() if v is not None})
+        # a number is text already (parse_int); a list, an object or true is no value of any field
+        order: dict[str, Any] = ORDER.load(
+            {k: v.strip() if isinstance(v, str) else v for k, v in said.items() if v is not None}
+        )
+        json.dumps(order, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        field = next(name for name, value in said.items() if isinstance(value, str) and not _encodes(value))
+        return wrong(field, f"Поле {field}: это не текст.")
     except (ValueError, AttributeError, RecursionError):
         return Result(400, {"error": "bad_json", "message": "Тело запроса должно быть объектом JSON."})
     except ValidationError as error:
         field = next(iter(error.messages_dict))
         return wrong(field, f"Поле {field} отсутствует, пусто или слишком длинно.")
+    if order["employee_id"] and not (_digits(order["employee_id"]) and len(order["employee_id"]) < 19):
+        return wrong("employee_id", "Поле employee_id должно быть числом: идентификатор сотрудника у провайдера.")
     if order["provider"] not in PROVIDERS:
         return wrong("provider", f"Поле provider: есть {', '.join(sorted(PROVIDERS))}.")
-    if not phone(order["to"]).isdigit():
+    if not _digits(phone(order["to"])):
         return wrong("to", "Поле to должно быть номером телефона.")
     return order
 
 
+def _digits(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _encodes(text: str) -> bool:
+    try:
+        return bool(text.encode()) or not text
+    except UnicodeEncodeError:
+        return False
+
+
+def _first(first: tuple[int | None, str]) -> Result:
+    status, answer = first
+    if status is None:
+        return unknown("первый запрос с этим request_id не закончен")
+    return Result(status, json.loads(answer))
+
+
 def _once(order: dict[str, Any]) -> Result:
-    """The first result of this request_id, whatever process asks and however often."""
+    """The first result of this request_id, whatever process asks, however often and of which provider."""
     here, request_id = connector(), order["request_id"]
+    if request_id:
+        first = here.inbox.placement(request_id)
+        if first is not None:  # before anything is asked of settings or of the call log, which may be away by now
+            return _first(first)
     prepared = PROVIDERS[order["provider"]](here, order)
     if isinstance(prepared, Result):  # not even asked: the request_id may be used again
         return prepared
     if request_id:
-        first = here.inbox.claim(f"{order['provider']} {request_id}")
+        first = here.inbox.claim(request_id)
         if first is not None:
-            status, answer = first
-            return (
-                unknown("первый запрос с этим request_id не закончен")
-                if status is None
-                else Result(status, json.loads(answer))
-            )
+            return _first(first)
     result = prepared()
     log.info("make-call: %s answered %d", order["provider"], result.status)
     if request_id:
-        here.inbox.placed(
-            f"{order['provider']} {request_id}", result.status, json.dumps(result.body, ensure_ascii=False)
-        )
+        here.inbox.placed(request_id, result.status, json.dumps(result.body, ensure_ascii=False))
     return result
 
 
@@ -148,7 +174,7 @@ def _xvb(here: Connector, order: dict[str, Any]) -> Result | Callable[[], Result
     form = {"token": settings.xvb_token, "cmd": "makeCall", "from": order["ext"], "to": phone(order["to"])}
 
     def dial() -> Result:
-        answer = _post(settings.xvb_url, data=form)
+        answer = _post(settings.xvb_url, settings.xvb_token, data=form)
         if isinstance(answer, Result):
             return answer
         status, text = answer
@@ -166,7 +192,7 @@ def _uis(here: Connector, order: dict[str, Any]) -> Result | Callable[[], Result
     if not settings.uis_api_token:
         return _not_set("UIS_API_TOKEN")
     line = phone(order["line"] or settings.uis_virtual_number)
-    if not line.isdigit():
+    if not _digits(line):
         return wrong("line", "Поле line: нужен виртуальный номер UIS (или настройка UIS_VIRTUAL_NUMBER).")
     employee_id, number = order["employee_id"], order["employee_number"]
     if not employee_id and not number:
@@ -183,7 +209,7 @@ def _uis(here: Connector, order: dict[str, Any]) -> Result | Callable[[], Result
     }
     if order["request_id"]:
         params["external_id"] = order["request_id"]
-    if employee_id.isdigit():
+    if _digits(employee_id):
         method, params["first_call"] = "start.employee_call", "employee"
         params["employee"] = {"id": int(employee_id), **({"phone_number": phone(number)} if number else {})}
     elif number:
@@ -196,7 +222,8 @@ def _uis(here: Connector, order: dict[str, Any]) -> Result | Callable[[], Result
         return wrong("employee_id", message)
 
     def dial() -> Result:
-        answer = _post(settings.uis_call_api_url, json={"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+        asked = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        answer = _post(settings.uis_call_api_url, settings.uis_api_token, json=asked)
         return answer if isinstance(answer, Result) else _uis_answer(*answer, order["request_id"])
 
     return dial
@@ -208,10 +235,12 @@ def _uis_answer(status: int, text: str, request_id: str) -> Result:
         error = said.get("error")
         if error:
             return refused(f"{error.get('message', '')} (код {error.get('code', '?')})")
-        call = said["result"]["data"]["call_session_id"]
+        call = str(said["result"]["data"]["call_session_id"])
+        if not _digits(call):
+            raise ValueError(call)
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return _by_status(status, text) if status >= 400 else unknown(f"непонятный ответ «{text[:200]}»")
-    return placed(provider_call_id=str(call), external_id=request_id)
+    return placed(provider_call_id=call, external_id=request_id)
 
 
 PROVIDERS: dict[str, Callable[[Connector, dict[str, Any]], Result | Callable[[], Result]]] = {"xvb": _xvb, "uis": _uis}
@@ -227,9 +256,10 @@ def _by_status(status: int, text: str) -> Result:
     return refused(words) if 400 <= status < 500 else unknown(words)
 
 
-def _post(url: str, **what: Any) -> tuple[int, str] | Result:
-    """(status, text) of the provider's answer, read for ten seconds at the most; the secret never leaves the request."""
-    until = time.monotonic() + CONNECT_SECONDS + ANSWER_SECONDS
+def _post(url: str, secret: str, **what: Any) -> tuple[int, str] | Result:
+    """(status, text) of the provider's answer, read for ten seconds at the most; the secret never leaves the request,
+    not even where the answer shows it."""
+    until = time.monotonic() + READ_SECONDS
     try:
         with requests.post(
             url, timeout=(CONNECT_SECONDS, ANSWER_SECONDS), allow_redirects=False, stream=True, **what
@@ -239,7 +269,8 @@ def _post(url: str, **what: Any) -> tuple[int, str] | Result:
                 text += byte
                 if len(text) >= MOST_BYTES or time.monotonic() > until:
                     break
-            return answer.status_code, text.decode("utf-8", "replace")
+            words = text.decode("utf-8", "replace")
+            return answer.status_code, words.replace(secret, "***").replace(quote_plus(secret), "***")
     except requests.ConnectTimeout:
         return refused("адрес провайдера не отвечает")
     except requests.ConnectionError as error:

@@ -156,13 +156,13 @@ def _event(delivery: Delivery, kind: str, event_key: str, said: dict[str, Any]) 
         line_number=phone(line),
         leg_key=ext if direction != "out" else "",
         employee_ext=ext,
-        caller_raw=ext if direction == "out" else client,
-        called_raw=client if direction == "out" else line,
-        started_at=at if kind == words.RINGING else None,
+        # an event that tells no direction does not know who called whom
+        caller_raw={"in": client, "out": ext}.get(direction, ""),
+        called_raw={"in": line, "out": client}.get(direction, ""),
+        # no moment is told: the fold takes the receipts, which are received_at
         answered_at=at if kind == words.ANSWERED else None,
-        ended_at=at if kind in (words.ENDED, words.LEG_ENDED) else None,
         talk_seconds=said["duration"] if status and status.answered else None,
-        total_seconds=said["duration"] if status and not status.answered else None,
+        total_seconds=(said["duration"] or None) if status and not status.answered else None,  # 0: nobody talked
         answered=True if kind == words.ANSWERED else status.answered if status else None,
         disposition=status.disposition if status else "",
         reason=status.reason if status else "",

@@ -10,6 +10,8 @@ import models
 from tests.rig.fixtures import FixtureCall, Tables, differences, fixture_calls, name
 from tests.rig.service import Service
 
+# XVB tells no times, so the order of posting is the order of what happened: tests/test_xvb.py fixes the receipts
+POSTED = [call for call in fixture_calls() if not call.name.startswith("xvb/")]
 PARTS = {"call_legs": models.CallLegs, "call_recordings": models.CallRecordings}
 
 
@@ -60,7 +62,7 @@ def receipts(service: Service, call: FixtureCall) -> list[int]:
     return [min(letter.delivery.received_at for letter in repeats) for repeats in letters]
 
 
-@pytest.mark.parametrize("call", fixture_calls(), ids=name)
+@pytest.mark.parametrize("call", POSTED, ids=name)
 def test_in_any_order_and_with_repeats_1c_sees_the_same_call(service: Service, call: FixtureCall):
     orders = numbered_orders(call)
     told = {which: call.another(f"{which} {service.port}") for which in orders}

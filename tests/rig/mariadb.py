@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import getpass
 import os
 import secrets
 import shutil
@@ -52,8 +53,8 @@ class MariaDB:
         user = ["--user=root"] if os.getuid() == 0 else []
         if not self.data.exists():
             subprocess.run(
-                [self._program("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}", *user,
-                 "--auth-root-authentication-method=normal", "--skip-test-db"],
+                [self._program("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}", "--skip-test-db",
+                 "--auth-root-authentication-method=socket", f"--auth-root-socket-user={getpass.getuser()}"],
                 check=True, capture_output=True, timeout=120,
             )  # fmt: skip
         with self.log.open("ab") as log:
@@ -98,14 +99,17 @@ class MariaDB:
         self.execute(f"DROP DATABASE IF EXISTS {database}")
         self.execute(f"CREATE DATABASE {database} CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci")
         self.execute(f"CREATE USER IF NOT EXISTS calls@'127.0.0.1' IDENTIFIED BY '{self.password}'")
-        self.execute(f"GRANT ALL ON {database}.* TO calls@'127.0.0.1'")
+        exactly = database.replace("_", "\\_")  # a bare _ in a GRANT is any character
+        self.execute(f"GRANT ALL ON `{exactly}`.* TO calls@'127.0.0.1'")
         return f"mysql://calls:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def execute(self, sql: str, database: str | None = None) -> list[tuple[Any, ...]]:
         """Run it as root; the rows."""
         with (
             contextlib.closing(
-                pymysql.connect(unix_socket=str(self.socket), user="root", database=database, autocommit=True)
+                pymysql.connect(
+                    unix_socket=str(self.socket), user=getpass.getuser(), database=database, autocommit=True
+                )
             ) as db,
             db.cursor() as cursor,
         ):
@@ -126,7 +130,7 @@ class MariaDB:
 
     def _client(self, program: str, *arguments: str, stdin: str = "") -> str:
         done = subprocess.run(
-            [self._program(program), "--no-defaults", f"--socket={self.socket}", "-uroot", *arguments],
+            [self._program(program), "--no-defaults", f"--socket={self.socket}", f"-u{getpass.getuser()}", *arguments],
             input=stdin, capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip
         return done.stdout
