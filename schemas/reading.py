@@ -148,6 +148,8 @@ def _form(body: bytes, form: Form) -> dict[str, Any]:
 
 
 def _json(text: str, form: Form) -> dict[str, Any]:
+    if text.count("[") + text.count("{") > DEEPEST and _depth(text) > DEEPEST:
+        raise RecursionError(f"deeper than {DEEPEST} levels")  # before the parser meets its own limit, which varies
     try:
         said = _decoder.decode(text)
     except json.JSONDecodeError as error:
@@ -158,6 +160,24 @@ def _json(text: str, form: Form) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise _not_object("массив [ … ]", form)
     return said
+
+
+def _depth(text: str) -> int:
+    """How deep brackets nest outside of strings, in one pass."""
+    deepest = depth = skip = 0
+    quoted = False
+    for found in re.finditer(r'["\\\[\]{}]', text):
+        at, mark = found.start(), found[0]
+        if at < skip:
+            continue
+        if mark == "\\":
+            skip = at + 2
+        elif mark == '"':
+            quoted = not quoted
+        elif not quoted:
+            depth += 1 if mark in "[{" else -1
+            deepest = max(deepest, depth)
+    return deepest
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
