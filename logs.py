@@ -50,8 +50,10 @@ def dict_config(log_format: str, log_level: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": "logs.JsonFormatter"} if log_format == "json" else text},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "root": {"level": log_level.upper(), "handlers": ["stderr"]},
+        # libraries at debug would log every statement with its values
+        "root": {"level": "WARNING", "handlers": ["stderr"]},
         "loggers": {
+            "connector": {"level": log_level.upper()},
             "gunicorn.error": {"level": log_level.upper(), "handlers": ["stderr"], "propagate": False},
             "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
         },

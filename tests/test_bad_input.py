@@ -182,7 +182,8 @@ def test_odd_but_readable_bodies_are_accepted(case: str, sqlite_service: Service
 @pytest.mark.parametrize("number", [2**31, 2**31 - 1, 2**63, 2**64, -1, -0.5])
 @pytest.mark.parametrize("key", ["total_time_duration", "wait_time_duration", "talk_time_duration", "file_duration"])
 def test_lengths_of_any_size_are_whole_seconds_or_not_told(key: str, number: float, sqlite_service: Service) -> None:
-    row = told(sqlite_service, **{key: number})
+    said: dict[str, Any] = {key: number}
+    row = told(sqlite_service, **said)
     for column in ("total_seconds", "wait_seconds", "talk_seconds"):
         assert row[column] is None or 0 <= row[column] < 2**31
 

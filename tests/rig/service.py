@@ -21,6 +21,8 @@ from inbox import Inbox, Letter
 ROOT = Path(__file__).resolve().parent.parent.parent
 UIS_KEY = "test-uis-key"
 MGERM_KEY = "test-mgerm-key"
+HOOKTYPE_KEY = "test-hooktype-key"
+MTT_KEY = "test-mtt-key"
 XVB_KEY = "test-xvb-key"
 
 
@@ -65,6 +67,8 @@ class Service:
             "THREADS": "8",
             "UIS_KEY": UIS_KEY,
             "MGERM_KEY": MGERM_KEY,
+            "HOOKTYPE_KEY": HOOKTYPE_KEY,
+            "MTT_KEY": MTT_KEY,
             "XVB_KEY": XVB_KEY,
             "TIMEZONE": "Europe/Moscow",
             "PYTHONWARNINGS": "error",

@@ -1,0 +1,164 @@
+"""The house: imports go down only, a sixth feed is one schema and one handler, public names say what they are."""
+
+import ast
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import app
+import handlers
+import models
+import schemas
+from config import FeedSettings, Settings
+from inbox import DEAD, RECEIVED
+from models import Calls
+from tests.rig.node import rows
+
+ROOT = Path(__file__).resolve().parent.parent
+LEVELS = ["wsgi", "app", "cli handlers", "contacts forwarder", "inbox calls", "fold models", "schemas", "config logs"]
+LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names.split()}
+CODE = [*ROOT.glob("*.py"), *ROOT.glob("handlers/*.py"), *ROOT.glob("schemas/*.py")]
+
+
+def imports(path: Path) -> set[str]:
+    """Top-level names and, for our packages, `package.module`, that a module imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down_only(path: Path) -> None:
+    room = path.parent.name if path.parent != ROOT else path.stem
+    for name in imports(path):
+        other = name.split(".")[0]
+        if other in LEVEL and other != room:
+            assert LEVEL[room] < LEVEL[other], f"{path.name} imports {name}"
+    if room == "handlers":
+        ours = {name.split(".")[1] for name in imports(path) if name.startswith("handlers.")}
+        assert ours <= {"webhook"}
+    if room == "schemas":
+        assert not {"flask", "peewee", "sqlite3"} & {name.split(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_room_and_every_public_name_says_what_it_is(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree) or path.name == "wsgi.py"
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            small = isinstance(node, ast.FunctionDef) and path.name == "models.py" and len(node.body) <= 3
+            assert ast.get_docstring(node) or small, f"{path.name}: {node.name}"
+
+
+TOY_SCHEMA = '''
+"""A toy provider: {"id": …, "what": "ring" | "end" | "fault"}."""
+
+from schemas import event as words
+from schemas.event import CallEvent
+from schemas.reading import CallId, FeedSchema, Form, Ignored, Refusal, Text, load, read
+
+PROVIDER = "toy"
+FORM = Form("«Тело»", "«Адрес»")
+
+
+class Schema(FeedSchema):
+    id = CallId()
+    what = Text(16)
+
+
+SCHEMA = Schema()
+
+
+def recognise(delivery):
+    sent = read(delivery, FORM)
+    said = load(SCHEMA, sent, lambda field, what: Refusal(422, "no_call_id", "Нет ключа id в поле «Тело»."))
+    if said["what"] == "chat":
+        raise Ignored("chat", "Чат.")
+    if said["what"] == "fault":
+        raise ZeroDivisionError("a fault of ours")
+    return sent
+
+
+def understand(delivery, zone):
+    sent = recognise(delivery)
+    said = SCHEMA.load(sent)
+    return CallEvent(
+        feed=delivery.feed,
+        provider=PROVIDER,
+        provider_call_id=said["id"],
+        kind={"ring": words.RINGING, "end": words.ENDED}[said["what"]],
+        event_key=sent.event_key(PROVIDER),
+        received_at=delivery.received_at,
+        direction="in",
+    )
+'''
+TOY_HANDLER = '''
+"""A toy provider's route."""
+
+from flask import Blueprint
+
+from handlers.webhook import receive
+
+bp = Blueprint("toy", __name__)
+
+
+@bp.route("/toy", methods=["GET", "POST"])
+def toy():
+    return receive("toy", "toy")
+'''
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The application with a sixth feed in a package of its own, and nothing else told of it."""
+    for package, text in ((schemas, TOY_SCHEMA), (handlers, TOY_HANDLER)):
+        folder = tmp_path / package.__name__
+        folder.mkdir()
+        (folder / "toy.py").write_text(text, encoding="utf-8")
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    assert "toy" in schemas.feeds()
+    url = f"sqlite:///{tmp_path}/calls.db"
+    models.upgrade(url, lambda line: None)
+    feeds = {name: FeedSettings(name, keys=("k",)) for name in schemas.feeds()}
+    yield app.create_app(Settings(data_dir=tmp_path, database_url=url, feeds=feeds))
+    for name in ("schemas.toy", "handlers.toy"):
+        sys.modules.pop(name, None)
+    schemas._module.cache_clear()
+
+
+def test_a_sixth_feed_is_one_schema_and_one_handler(toy: Any) -> None:
+    client, here = toy.test_client(), toy.extensions["connector"]
+    assert client.post("/toy?key=k", json={"id": 5, "what": "ring"}).json == {"status": "accepted"}
+    assert client.post("/toy?key=k", json={"id": 5, "what": "end"}).json == {"status": "accepted"}
+    assert client.post("/toy?key=k", json={"what": "end"}).status_code == 422
+    assert client.post("/toy?key=k", json={"id": 5, "what": "chat"}).json == {"status": "ignored", "reason": "Чат."}
+    assert client.get("/toy?key=k").text.startswith("Ключ верный")
+    assert client.post("/toy?key=wrong", json={}).status_code == 401
+    assert [letter.outcome.state for letter in here.inbox.letters(feed="toy")] == ["ignored", DEAD, RECEIVED, RECEIVED]
+    here.forwarder.once()
+    (row,) = rows(here.settings.database_url, Calls)
+    assert (row["provider"], row["provider_call_id"], row["state"], row["events_count"]) == ("toy", "5", "ended", 2)
+    here.forwarder.close()
+
+
+def test_our_own_fault_is_accepted_and_kept_as_a_dead_letter_with_its_traceback(toy: Any) -> None:
+    client, here = toy.test_client(), toy.extensions["connector"]
+    answer = client.post("/toy?key=k", json={"id": 5, "what": "fault"})
+    assert (answer.status_code, answer.json) == (200, {"status": "accepted"})
+    (letter,) = here.inbox.letters(state=DEAD)
+    assert letter.outcome.reason == "our_fault"
+    assert "ZeroDivisionError: a fault of ours" in letter.outcome.detail
+    # and a fault that only the forwarder meets: an event that the table of kinds does not have
+    assert client.post("/toy?key=k", json={"id": 6, "what": "surprise"}).json == {"status": "accepted"}
+    assert client.post("/toy?key=k", json={"id": 7, "what": "ring"}).json == {"status": "accepted"}
+    report = here.forwarder.once()
+    assert (report.forwarded, report.dead) == (1, 1)
+    assert "KeyError: 'surprise'" in here.inbox.letters(state=DEAD)[0].outcome.detail
+    here.forwarder.close()

@@ -1,0 +1,114 @@
+"""Settings: every wrong one named at once, secrets from files, defaults as the contract has them, secrets never shown."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import config
+import models
+import schemas
+from tests.rig.service import ROOT, Service
+
+ZONES = schemas.zones()
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **values: str) -> config.Settings:
+    """The settings of this environment and nothing else."""
+    for name in re.findall(r"(?m)^#?([A-Z_]+)=", (ROOT / ".env.example").read_text()):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    return config.load(ZONES, models.parse_url, dotenv=None)
+
+
+def test_defaults_are_the_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch)
+    contract = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
+    section = contract[contract.index("## 4.") : contract.index("## 5.")]
+    for name, value in {
+        "BIND, WORKERS, THREADS": f"{settings.bind}, {settings.workers}, {settings.threads}",
+        "MAX_BODY_BYTES": str(settings.max_body_bytes),
+        "SETTLE_SECONDS, EXPIRE_HOURS": f"{settings.settle_seconds}, {settings.expire_hours}",
+        "LOG_FORMAT, LOG_LEVEL": f"{settings.log_format}, {settings.log_level}",
+        "TIMEZONE": str(settings.timezone),
+    }.items():
+        assert re.search(rf"\| {name} \| {re.escape(value)} \|", section), name
+    assert settings.inbox_days == 30
+    assert settings.calls_days == 0
+    assert settings.public_url == "http://127.0.0.1:8000"
+    assert settings.database_url == f"sqlite:///{settings.data_dir}/calllog/calls.db"
+    assert all(feed.closed for feed in settings.feeds.values())
+
+
+def test_every_wrong_setting_is_named_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {
+        "BIND": "somewhere",
+        "WORKERS": "many",
+        "THREADS": "0",
+        "TIMEZONE": "Moscow",
+        "MTT_TIMEZONE": "nowhere",
+        "DATABASE_URL": "postgres://x/y",
+        "UIS_ALLOW": "10.0.0.0/99",
+        "UIS_KEY": "open,abc",
+        "MAX_BODY_BYTES": "1",
+        "LOG_FORMAT": "xml",
+        "LOG_LEVEL": "loud",
+        "TRUSTED_PROXIES": "localhost",
+        "PUBLIC_URL": "calls.example.org",
+        "EXPIRE_HOURS": "-1",
+        "XVB_SILENCE_MINUTES": "soon",
+    }
+    with pytest.raises(config.WrongSettings) as stopped:
+        load(monkeypatch, **wrong)
+    for name in wrong:
+        assert f"  {name}: " in str(stopped.value.message), name
+
+
+def test_calls_may_not_be_forgotten_before_their_deliveries(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(config.WrongSettings, match="INBOX_DAYS: may not be longer than CALLS_DAYS"):
+        load(monkeypatch, CALLS_DAYS="10", INBOX_DAYS="30")
+    assert load(monkeypatch, CALLS_DAYS="30", INBOX_DAYS="30").calls_days == 30
+
+
+def test_a_secret_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from-a-file\n")
+    assert load(monkeypatch, UIS_KEY_FILE=str(tmp_path / "key")).feeds["uis"].keys == ("from-a-file",)
+    monkeypatch.delenv("UIS_KEY_FILE")
+    with pytest.raises(config.WrongSettings, match="API_KEY_FILE"):
+        load(monkeypatch, API_KEY_FILE=str(tmp_path / "absent"))
+
+
+def test_a_providers_own_zone_is_its_feeds_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, TIMEZONE="Asia/Vladivostok")
+    assert str(settings.feeds["uis"].timezone) == "Asia/Vladivostok"
+    assert str(settings.feeds["mtt"].timezone) == "Europe/Moscow"
+    monkeypatch.setenv("MTT_TIMEZONE", "Asia/Omsk")
+    assert str(config.load(ZONES, models.parse_url, dotenv=None).feeds["mtt"].timezone) == "Asia/Omsk"
+
+
+def test_wrong_settings_stop_the_command_line_and_gunicorn_with_the_message_alone(tmp_path: Path) -> None:
+    service = Service(tmp_path, WORKERS="many", TIMEZONE="Moscow")
+    done = service.flask("check", check=False)
+    assert done.returncode != 0
+    assert "WORKERS" in done.stderr
+    assert "TIMEZONE" in done.stderr
+    with pytest.raises(AssertionError, match="gunicorn ended with 1"):
+        service.start(upgrade=False)
+    assert "  WORKERS: " in service.log()
+    assert "Traceback" not in service.log()
+
+
+def test_check_masks_every_secret(tmp_path: Path) -> None:
+    secrets = {
+        "UIS_KEY": "uis-secret",
+        "API_KEY": "api-secret",
+        "XVB_TOKEN": "token-secret",
+        "OPERATOR_PASSWORD": "pass-secret",
+    }
+    url = "mysql://calls:db-secret@127.0.0.1:1/calls"
+    done = Service(tmp_path, url, **secrets).flask("check", check=False)
+    assert done.returncode == 1
+    assert "DATABASE_URL=mysql://calls:***@127.0.0.1:1/calls" in done.stdout
+    for secret in (*secrets.values(), "db-secret"):
+        assert secret not in done.stdout + done.stderr
