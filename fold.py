@@ -285,6 +285,9 @@ def _legs(call: Call, told: list[CallEvent]) -> None:
             leg["ended_at"] = call.columns["ended_at"]
             reason = call.columns["reason"] if event.reason == "normal" else event.reason
             leg["reason"], leg["reason_raw"] = reason or leg["reason"], event.reason_raw or leg["reason_raw"]
+    for key, leg in call.legs.items():  # no leg outlives its call: what was open then ended with it
+        if leg["ended_at"] is None and (answered_keys == {key} or not call.columns["is_answered"]):
+            leg["ended_at"] = call.columns["ended_at"]
 
 
 def _recordings(call: Call, told: list[CallEvent]) -> None:

@@ -1,17 +1,23 @@
-"""Every fixture call, on both databases, through real gunicorn: delivered in any order and repeatedly, 1C sees its row."""
+"""Every fixture call, on both databases: delivered in any order and repeatedly, 1C sees its row."""
 
+import itertools
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 from peewee import Database
 
 import models
+from inbox import Outcome
 from tests.rig.fixtures import FixtureCall, Tables, differences, fixture_calls, name
+from tests.rig.node import Node
 from tests.rig.service import Service
 
-# XVB tells no times, so the order of posting is the order of what happened: tests/test_xvb.py fixes the receipts
-POSTED = [call for call in fixture_calls() if not call.name.startswith("xvb/")]
+# XVB tells no times, so the order of posting would be the order of what happened, and an end told by silence comes
+# SETTLE_SECONDS later: of these the receipts are fixed and the order of forwarding is permuted
+CLOCKED = [call for call in fixture_calls() if call.settled or call.name.startswith("xvb/")]
+POSTED = [call for call in fixture_calls() if call not in CLOCKED]
 PARTS = {"call_legs": models.CallLegs, "call_recordings": models.CallRecordings}
 
 
@@ -85,3 +91,44 @@ def test_in_any_order_and_with_repeats_1c_sees_the_same_call(service: Service, c
         assert differences(another.expected(receipts(service, another)), tables) == [], which
         assert ids(tables) == first_seen[which]
         assert tables["calls"]["events_count"] == len(another.requests)
+
+
+def forwarding_orders(call: FixtureCall) -> dict[str, list[tuple[int, int]]]:
+    """(number of the request, receipt later than its own by milliseconds) in the order of forwarding: every order of up
+    to three deliveries, and random ones with repeats, which are received later and may be forwarded first."""
+    indexes = range(len(call.requests))
+    chance = random.Random(call.name)
+    found = {
+        f"order {order}": [(number, 0) for number in order]
+        for order in itertools.islice(itertools.permutations(indexes), 6)
+    }
+    for which in range(2):
+        repeated = [(number, 0) for number in indexes] + [(chance.choice(indexes), 3000 + which) for _ in range(3)]
+        found[f"random {which}"] = chance.sample(repeated, len(repeated))
+    return found
+
+
+def test_forwarded_in_any_order_and_with_repeats_1c_sees_the_same_calls(tmp_path: Path, database_url: str):
+    """An end by silence comes whenever nothing waits, so also before the other events of the call are forwarded."""
+    models.upgrade(database_url, lambda line: None)
+    node = Node(tmp_path / "node", database_url, expire_hours=10**6)  # receipts of 2024 expire nothing
+    told = {
+        (call.name, which): (call.another(which), order)
+        for call in CLOCKED
+        for which, order in forwarding_orders(call).items()
+    }
+    for step in range(max(len(order) for _, order in told.values())):
+        for call, order in told.values():
+            if step < len(order):
+                number, later = order[step]
+                node.inbox.put(call.requests[number].delivery(call.receipts()[number] + later), Outcome())
+        assert node.forward().dead == 0
+    db = models.open_database(database_url)
+    with db.connection_context():
+        found = seen(db, [call.call_id for call, _ in told.values()])
+    wrong = {}
+    for about, (call, _) in told.items():
+        # a repeat is received later and moves no moment
+        wrong[about] = differences(call.expected(call.receipts()), found[call.call_id])
+        assert found[call.call_id]["calls"]["events_count"] == len(call.requests) + call.settled
+    assert {about: lines for about, lines in wrong.items() if lines} == {}

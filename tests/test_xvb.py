@@ -14,14 +14,13 @@ import requests
 import models
 import schemas
 from calls import wall
-from config import FeedSettings
 from fold import fold
 from inbox import DEAD, FORWARDED, IGNORED, Outcome
-from models import CallLegs, CallRecordings, Calls
+from models import Calls
 from schemas import event as words
 from schemas.event import CallEvent
 from schemas.reading import Delivery
-from tests.rig.fixtures import ZONE, FixtureCall, differences, fixture_calls, name
+from tests.rig.fixtures import ZONE, FixtureCall, fixture_calls, name
 from tests.rig.node import Node
 from tests.rig.service import XVB_KEY, Service, running, until
 
@@ -64,66 +63,11 @@ def post(service: Service, said: dict[str, Any], **options: Any) -> requests.Res
     return service.post("/crm-api", urlencode(said), key=XVB_KEY, **options)
 
 
-# --------------------------------------------------------------------------------------------------- the fixture calls
-
-
-def orders(call: FixtureCall) -> dict[str, list[tuple[int, int]]]:
-    """(number of the request, receipt later than its own by milliseconds) in the order of forwarding: every order of up
-    to three deliveries, and random ones with repeats, which are received later and may be forwarded first."""
-    indexes = range(len(call.requests))
-    chance = random.Random(call.name)
-    found = {
-        f"order {order}": [(number, 0) for number in order]
-        for order in itertools.islice(itertools.permutations(indexes), 6)
-    }
-    for which in range(2):
-        repeated = [(number, 0) for number in indexes] + [(chance.choice(indexes), 3000 + which) for _ in range(3)]
-        found[f"random {which}"] = chance.sample(repeated, len(repeated))
-    return found
-
-
-def seen(node: Node, call_id: str) -> dict[str, Any]:
-    """The call as 1C sees it: one row, its legs, its recordings; moments as text."""
-
-    def text(row: dict[str, Any]) -> dict[str, Any]:
-        return {column: str(value) if hasattr(value, "isoformat") else value for column, value in row.items()}
-
-    (row,) = [row for row in node.rows(Calls) if row["provider_call_id"] == call_id]
-    parts = {
-        table: [text(part) for part in node.rows(model) if part["call_id"] == row["id"]]
-        for table, model in (("call_legs", CallLegs), ("call_recordings", CallRecordings))
-    }
-    return {"calls": text(row), **parts}
-
-
 @pytest.fixture
 def node(tmp_path: Path, database_url: str) -> Node:
     """A node whose receipt times the test chooses."""
     models.upgrade(database_url, lambda line: None)
-    node = Node(tmp_path / "node", database_url, expire_hours=10**6)  # receipts of 2024 expire nothing
-    node.settings.feeds["xvb"] = FeedSettings("xvb", open=True)
-    return node
-
-
-def test_forwarded_in_any_order_and_with_repeats_1c_sees_the_same_calls(node: Node):
-    told = {(call.name, which): (call.another(which), order) for call in CALLS for which, order in orders(call).items()}
-    for step in range(max(len(order) for _, order in told.values())):
-        for call, order in told.values():
-            if step < len(order):
-                number, later = order[step]
-                node.inbox.put(call.requests[number].delivery(call.receipts()[number] + later), Outcome())
-        assert node.forward().dead == 0
-    wrong = {}
-    for about, (call, _) in told.items():
-        found = seen(node, call.call_id)
-        wrong[about] = differences(_first_receipts(call), found)
-        assert found["calls"]["events_count"] == len(call.requests)
-    assert {about: lines for about, lines in wrong.items() if lines} == {}
-
-
-def _first_receipts(call: FixtureCall) -> dict[str, Any]:
-    """call.json, its receipt moments being the fixed ones: a later repeat moves none of them."""
-    return call.expected(call.receipts())
+    return Node(tmp_path / "node", database_url, expire_hours=10**6)  # receipts of 2024 expire nothing
 
 
 @pytest.mark.parametrize("call", CALLS, ids=name)

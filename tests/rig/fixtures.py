@@ -2,7 +2,8 @@
 
 A file is a request line, headers, an empty line and the raw body (one line break at the end of the file is not part of
 it). The access key, Host and Content-Length are not in it. In call.json a moment "@02" is the receipt of file 02;
-"@first" and "@last" are the earliest and the latest receipt. Columns that it leaves out are not compared.
+"@first" and "@last" are the earliest and the latest receipt. Columns that it leaves out are not compared. With
+"settled" the row is that of the call after SETTLE_SECONDS of silence: its end has no delivery of its own.
 """
 
 import hashlib
@@ -22,8 +23,9 @@ from werkzeug.routing import MapAdapter
 
 import handlers
 import schemas
-from calls import wall
+from calls import own_event, wall
 from fold import Call
+from schemas import event as words
 from schemas.event import CallEvent
 from schemas.reading import Delivery
 from tests.rig import service as rig
@@ -143,9 +145,17 @@ class FixtureCall:
         rows = {**self.rows, "calls": {**self.rows["calls"], "provider_call_id": new}}
         return replace(self, requests=tuple(r.with_call_id(old, new) for r in self.requests), rows=rows)
 
+    @property
+    def settled(self) -> bool:
+        """Whether the call's end is told by silence."""
+        return bool(self.rows.get("settled"))
+
     def events(self) -> list[CallEvent]:
-        """The call's events, received in the order of the files at fixed moments."""
-        return [request.event(at) for request, at in zip(self.requests, self.receipts(), strict=True)]
+        """The call's events, received in the order of the files at fixed moments; our own last, where silence ends it."""
+        told = [request.event(at) for request, at in zip(self.requests, self.receipts(), strict=True)]
+        if self.settled:
+            told.append(own_event(words.SETTLED, told[0].provider, self.call_id, max(self.receipts()) + 60_000))
+        return told
 
     def receipts(self) -> list[int]:
         """Fixed receipt times of the files: 1 April 2024, noon in Moscow, 7.111 s apart."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import models
+import schemas
 from config import FeedSettings, Settings
 from forwarder import Forwarder, Report
 from inbox import Inbox, Outcome, now
@@ -16,7 +17,7 @@ class Node:
     """One DATA_DIR and its forwarder, driven by hand."""
 
     def __init__(self, directory: Path, database_url: str, **settings: Any) -> None:
-        feeds = {name: FeedSettings(name, open=True) for name in ("uis", "mgerm")}
+        feeds = {name: FeedSettings(name, open=True) for name in schemas.feeds()}
         self.settings = Settings(data_dir=directory, database_url=database_url, feeds=feeds, **settings)
         self.inbox = Inbox(self.settings.inbox_dir)
         self.forwarder = Forwarder(self.settings, self.inbox)
