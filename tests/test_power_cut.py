@@ -7,24 +7,24 @@ from pathlib import Path
 import pytest
 
 from models import Calls
-from tests.rig import powercut
+from tests.rig import powercut, shim
 from tests.rig.service import Service, until
 from tests.rig.traffic import Traffic, traffic
 
 
 @pytest.fixture(scope="module")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return powercut.build(tmp_path_factory.mktemp("powercut"))
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shim.build(powercut.SOURCE, tmp_path_factory.mktemp("powercut"))
 
 
-def cut(shim: Path, directory: Path, synchronous: str = "FULL") -> tuple[Service, Traffic]:
+def cut(library: Path, directory: Path, synchronous: str = "FULL") -> tuple[Service, Traffic]:
     """Traffic on a service whose DATA_DIR is watched; kill -9 of it all in the middle; what was acknowledged."""
     watched, shadow = directory / "data", directory / "survived"
     service = Service(directory)
     if synchronous != "FULL":
         service.copy_code(directory / "code", {"inbox.py": ('synchronous="FULL"', f'synchronous="{synchronous}"')})
     ordinary = dict(service.environment)
-    service.environment |= powercut.environment(shim, watched, shadow)
+    service.environment |= powercut.environment(library, watched, shadow)
     service.start()
     with traffic(service, pause=0) as seen:
         until(lambda: seen.count > 150, "traffic flows")
@@ -49,8 +49,8 @@ def stored(service: Service) -> int:
 
 
 @pytest.mark.parametrize("run", range(3))
-def test_every_delivery_answered_200_is_in_the_inbox_after_a_power_cut(run: int, shim: Path, tmp_path: Path) -> None:
-    service, seen = cut(shim, tmp_path)
+def test_every_delivery_answered_200_is_in_the_inbox_after_a_power_cut(run: int, library: Path, tmp_path: Path) -> None:
+    service, seen = cut(library, tmp_path)
     assert seen.count > 150
     assert stored(service) >= seen.count
     with service:
@@ -61,8 +61,8 @@ def test_every_delivery_answered_200_is_in_the_inbox_after_a_power_cut(run: int,
             assert rows[call]["events_count"] >= events
 
 
-def test_the_same_cut_loses_deliveries_without_the_sync(shim: Path, tmp_path: Path) -> None:
+def test_the_same_cut_loses_deliveries_without_the_sync(library: Path, tmp_path: Path) -> None:
     """The red case: with synchronous=NORMAL a 200 would be a lie, and this test can see it."""
-    service, seen = cut(shim, tmp_path, "NORMAL")
+    service, seen = cut(library, tmp_path, "NORMAL")
     assert seen.count > 150
     assert stored(service) < seen.count

@@ -1,0 +1,201 @@
+"""The torture run, for a person: `make torture`, or with options of one's own:
+
+    python -m tests.torture [--database sqlite|mysql] [--seconds N] [--seed X] [--rate N] [--pause N]
+
+Breaks everything at random moments while the generator posts, then gives account. Exit status 0 when nothing was lost,
+doubled or left half-done. As root it also fills disks and makes them read-only (its own, mounted for the run).
+"""
+
+import argparse
+import os
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import requests
+
+from inbox import Inbox
+from tests.rig.mariadb import MariaDB
+from tests.rig.service import ROOT, Service, until
+from tests.torture.faults import Clients, Disk, MysqlLog, Processes, Reader, Room, SqliteLog, Tormentor
+from tests.torture.oracle import Journal, Verdict, judge
+
+
+@dataclass(frozen=True)
+class Options:
+    """One run."""
+
+    database: str
+    seconds: float
+    seed: str
+    rate: float
+    pause: float
+
+
+def footprint(service: Service) -> tuple[int, int]:
+    """(PSS in KiB, file descriptors) of the whole service."""
+    assert service.process is not None
+    master = psutil.Process(service.process.pid)
+    family = [master, *master.children(recursive=True)]
+    return sum(p.memory_full_info().pss for p in family) // 1024, sum(p.num_fds() for p in family)
+
+
+class Progress:
+    """One line that is written over, or one a minute where nobody watches."""
+
+    def __init__(self, journals: list[Path]) -> None:
+        self.journals, self.counts = journals, Counter[str]()
+        self._read = dict.fromkeys(journals, 0)
+        self._told = time.monotonic()
+
+    def look(self) -> int:
+        """How many were acknowledged until now."""
+        for path in self.journals:
+            if path.exists():
+                with path.open("rb") as file:
+                    file.seek(self._read[path])
+                    text = file.read()
+                self._read[path] += len(text)
+                self.counts["sent"] += text.count(b'["sent"')
+                self.counts["acknowledged"] += text.count(b', 200, "')
+        return self.counts["acknowledged"]
+
+    def tell(self, left: float, faults: int) -> None:
+        self.look()
+        sent, acknowledged = self.counts["sent"], self.counts["acknowledged"]
+        line = f"{left:6.0f} s left, {sent} sent, {acknowledged} acknowledged, {faults} faults"
+        if sys.stderr.isatty():
+            print(f"\r{line}  ", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - self._told > 60:
+            self._told = time.monotonic()
+            print(line, file=sys.stderr, flush=True)
+
+
+def run(options: Options) -> tuple[Verdict, Counter[str], str]:
+    """One torture run; (the account, faults of each kind, the footprint in words)."""
+    chance = random.Random(options.seed)
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="torture")))
+        room = Room(directory / "disk", 1500)
+        stack.callback(room.close)
+        url, server = "", None
+        if options.database == "mysql":
+            server_room = Room(directory / "server", 1500)
+            stack.callback(server_room.close)
+            server = stack.enter_context(MariaDB(directory / "server"))
+            url = server.create("torture")
+        service = Service(directory / "service", url or f"sqlite:///{room.directory}/data/calllog/calls.db")
+        service.data_dir = room.directory / "data"
+        service.environment |= {"DATA_DIR": str(service.data_dir), "SETTLE_SECONDS": "5"}
+        stack.enter_context(service)
+        service.flask("db", "upgrade")
+        addresses, journals = directory / "addresses", [directory / "journal", directory / "clients"]
+        processes = Processes(chance, options.pause, service, addresses, room)
+        processes.start_service()
+        clients = Clients(random.Random(chance.random()), options.pause, addresses, journals[1])
+        tormentors: list[Tormentor] = [
+            processes, clients, Disk(random.Random(chance.random()), options.pause * 2, service, room)
+        ]  # fmt: skip
+        if server is not None:
+            tormentors.append(
+                MysqlLog(random.Random(chance.random()), options.pause, server, "torture", server_room)
+            )  # fmt: skip
+        else:
+            calls = service.data_dir / "calllog" / "calls.db"
+            tormentors.append(SqliteLog(random.Random(chance.random()), options.pause, calls))
+        generator = subprocess.Popen(
+            [sys.executable, "-m", "tests.torture.stream", str(journals[0]), str(addresses), options.seed,
+             str(options.rate), "6"], cwd=ROOT,
+        )  # fmt: skip
+        stack.callback(generator.kill)
+        progress = Progress(journals)
+        until(lambda: progress.look() > 300, "the first notifications are acknowledged", 120)
+        before = footprint(service)
+        reader = Reader(service.database_url)
+        for thread in (*tormentors, reader):
+            thread.start()
+        end = time.monotonic() + options.seconds
+        while time.monotonic() < end and generator.poll() is None and not any(one.error for one in tormentors):
+            progress.tell(end - time.monotonic(), sum(one.tally.total() for one in tormentors))
+            time.sleep(0.5)
+        for one in tormentors:
+            one.over.set()
+        for one in tormentors:
+            one.join(180)
+        for error in (one.error for one in tormentors if one.error):
+            raise error
+        after = settle(service, generator, reader, processes)
+        service.stop()
+        verdict = judge(
+            Journal.read(*journals), [service.data_dir / "inbox" / "inbox.db"], service.database_url,
+            clients.cut_bodies, reader.copy,
+        )  # fmt: skip
+        grown = after[0] > before[0] * 1.5 or after[1] > before[1] + 24
+        size = f"{before[0]} KiB and {before[1]} file descriptors before, {after[0]} KiB and {after[1]} after"
+        if grown:
+            verdict.faults.append(f"the service has grown: {size}")
+        return verdict, sum((one.tally for one in tormentors), Counter[str]()), size
+
+
+def settle(
+    service: Service, generator: "subprocess.Popen[bytes]", reader: Reader, processes: Processes
+) -> tuple[int, int]:
+    """All is in order again, on a fresh life of the service: wait until nothing waits and the reader has read it all."""
+    processes.set_clock(0)
+    service.stop()
+    processes.start_service()
+    warm = Inbox(service.data_dir / "inbox").letters(limit=1)[0].delivery.id
+    until(lambda: Inbox(service.data_dir / "inbox").letters(limit=1)[0].delivery.id > warm + 300, "traffic flows", 120)
+    generator.send_signal(signal.SIGTERM)
+    assert generator.wait(120) == 0
+    inbox = Inbox(service.data_dir / "inbox")
+    until(lambda: inbox.backlog()[0] == 0, f"nothing waits\n{service.log()[-3000:]}", 60)
+    ready = requests.get(f"{service.url}/readyz", timeout=10)
+    assert ready.status_code == 200, ready.text
+    after = footprint(service)
+    still = [0.0, time.monotonic()]
+
+    def quiet() -> bool:  # calls end by silence until SETTLE_SECONDS after the last one
+        if inbox.position().change_no != still[0]:
+            still[:] = [inbox.position().change_no, time.monotonic()]
+        return time.monotonic() - still[1] > 20
+
+    until(quiet, "the last calls are settled", 300)
+    reader.over.set()
+    reader.join()
+    reader.poll()
+    return after
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database", choices=("sqlite", "mysql"), default="mysql")
+    parser.add_argument("--seconds", type=float, default=900)
+    parser.add_argument("--seed", default=secrets.token_hex(4))
+    parser.add_argument("--rate", type=float, default=300, help="notifications a second at the most")
+    parser.add_argument("--pause", type=float, default=2, help="seconds between the faults of one kind, about")
+    options = Options(**vars(parser.parse_args()))
+    print(f"seed {options.seed}, call log on {options.database}, {options.seconds:.0f} s", flush=True)
+    if os.getuid() != 0:
+        print("not root: no full and no read-only disks in this run")
+    verdict, faults, size = run(options)
+    print(f"\n{verdict.sent} sent, {verdict.acknowledged} acknowledged, {verdict.calls} calls")
+    for name, count in faults.most_common():
+        print(f"{count:6} × {name}")
+    print(f"{faults.total()} faults of {len(faults)} kinds; {verdict.lost} lost, {verdict.doubled} doubled; {size}")
+    for fault in verdict.faults[:40]:
+        print(f"BROKEN PROMISE: {fault}")
+    return 1 if verdict.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

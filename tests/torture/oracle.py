@@ -1,0 +1,213 @@
+"""The account: every acknowledged notification is in the call log once, every call is the fold of its events."""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from peewee import Database
+
+import models
+from calls import own_event, wall
+from fold import fold
+from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, now
+from models import CallEvents, CallLegs, CallRecordings, Calls, ChangeCounter
+from schemas import event as words
+from schemas.event import CallEvent
+from tests.rig.fixtures import ZONE
+
+MOMENTS = ("started_at", "answered_at", "ended_at", "first_event_at", "last_event_at")
+KNOWN_ALIKE = ("direction", "client_number", "line_number", "employee_number", "employee_ext", "disposition", "reason")
+
+
+@dataclass
+class Journal:
+    """What the generator wrote down."""
+
+    sent: Counter[str] = field(default_factory=Counter)  # by event_key; "" are the ones to be ignored
+    acknowledged: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[int] = field(default_factory=Counter)
+    calls: dict[str, tuple[dict[str, Any], int]] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, *paths: Path) -> "Journal":
+        said = cls()
+        for path in paths:
+            pending: dict[int, tuple[str, str]] = {}
+            for line in path.open(encoding="utf-8"):
+                what, *rest = json.loads(line)
+                if what == "call":
+                    said.calls[rest[0]] = (rest[1], rest[2])
+                elif what == "sent":
+                    number, _, key, expected = rest
+                    pending[number] = (key, expected)
+                    said.sent[key] += 1
+                else:
+                    number, status, word = rest
+                    key, expected = pending.pop(number)
+                    said.statuses[status] += 1
+                    if status == 200:
+                        said.acknowledged[key] += 1
+                        if word != expected:
+                            said.wrong.append(f"answered {word}, expected {expected}")
+                    elif status not in (0, 502, 503):
+                        said.wrong.append(f"answered {status}: {word}")
+        return said
+
+
+@dataclass
+class Verdict:
+    """What the account found; `faults` names every sentence of the promise that does not hold."""
+
+    sent: int = 0
+    acknowledged: int = 0
+    calls: int = 0
+    lost: int = 0
+    doubled: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+def judge(
+    journal: Journal, inboxes: list[Path], url: str, cut_bodies: int, copy: dict[tuple[str, str], Any]
+) -> Verdict:
+    """Compare what was acknowledged with what is on disk. `cut_bodies` is how many half-sent requests there were at the
+    most: they alone may be dead. `copy` is the rows as a reader that followed change_no has them."""
+    verdict = Verdict(sum(journal.sent.values()), sum(journal.acknowledged.values()), faults=journal.wrong[:20])
+    _inboxes(journal, inboxes, cut_bodies, verdict)
+    db = models.open_database(url)
+    with db.connection_context():
+        _call_log(journal, db, copy, verdict)
+        _intact(db, verdict)
+    return verdict
+
+
+def _inboxes(journal: Journal, inboxes: list[Path], cut_bodies: int, verdict: Verdict) -> None:
+    stored: Counter[str] = Counter()
+    states: Counter[str] = Counter()
+    for inbox in inboxes:
+        with closing(sqlite3.connect(inbox)) as db:
+            for state, key, reason, detail in db.execute("SELECT state, event_key, reason, detail FROM deliveries"):
+                states[state] += 1
+                stored[key if state == FORWARDED else state] += 1
+                if state == DEAD and reason != "cut_short":
+                    verdict.faults.append(f"a dead letter: {reason} {detail[-300:]}")
+            found = db.execute("PRAGMA integrity_check").fetchone()[0]
+            if found != "ok":
+                verdict.faults.append(f"the inbox is damaged: {found}")
+    for key, count in journal.acknowledged.items():
+        there = stored[key] if key else states[IGNORED]
+        if there < count:
+            verdict.lost += count - there
+            verdict.faults.append(
+                f"{count} deliveries of {key or 'the ignored ones'} were acknowledged, {there} are there"
+            )
+        if there > journal.sent[key]:
+            verdict.faults.append(f"{there} deliveries of {key or 'the ignored ones'}, {journal.sent[key]} were sent")
+    if states[RECEIVED]:
+        verdict.faults.append(f"{states[RECEIVED]} deliveries still wait")
+    if states[DEAD] > cut_bodies:
+        verdict.faults.append(f"{states[DEAD]} dead letters, but {cut_bodies} bodies were cut")
+
+
+def _call_log(journal: Journal, db: Database, copy: dict[tuple[str, str], Any], verdict: Verdict) -> None:
+    rows = {row["id"]: row for row in Calls.select().dicts().execute(db)}
+    verdict.calls = len(rows)
+    names = Counter((row["provider"], row["provider_call_id"]) for row in rows.values())
+    verdict.doubled += sum(count - 1 for count in names.values())
+    keys: Counter[str] = Counter()
+    own: set[str] = set()
+    for row, events, legs, recordings in _stories(db, rows):
+        keys.update(event.event_key for event in events)
+        own |= {_own_key(event) for event in events}
+        _same_as_fold(row, events, legs, recordings, verdict)
+        _as_the_fixture_says(journal, row, events, verdict)
+    missing = [key for key in journal.acknowledged if key and not keys[key]]
+    verdict.lost += len(missing)
+    verdict.faults += [f"the event {key} was acknowledged and is not in the call log" for key in missing[:5]]
+    verdict.doubled += sum(count - 1 for count in keys.values())
+    strange = [key for key in keys if key not in journal.sent and key not in own]
+    verdict.faults += [f"nobody sent the event {key}" for key in strange[:5]]
+    _followed(db, rows, copy, verdict)
+    if verdict.lost or verdict.doubled:
+        verdict.faults.append(f"{verdict.lost} lost, {verdict.doubled} doubled")
+
+
+def _own_key(event: CallEvent) -> str:
+    return own_event(event.kind, event.provider, event.provider_call_id, 0).event_key
+
+
+def _stories(db: Database, rows: dict[int, Any]) -> Iterator[tuple[Any, list[CallEvent], list[Any], list[Any]]]:
+    """Each call with its events, legs and recordings; a part of no call is a fault of the batch."""
+    parts: list[dict[int, list[Any]]] = []
+    for table in (CallEvents, CallLegs, CallRecordings):
+        found: dict[int, list[Any]] = {}
+        for part in table.select().dicts().execute(db).iterator():
+            found.setdefault(part["call_id"], []).append(part)
+        assert found.keys() <= rows.keys(), f"{table.__name__} of calls that are not there"
+        parts.append(found)
+    events, legs, recordings = parts
+    for id, row in rows.items():
+        told = [CallEvent.from_payload(event["payload"]) for event in events.get(id, [])]
+        yield row, told, legs.get(id, []), recordings.get(id, [])
+
+
+def _same_as_fold(
+    row: dict[str, Any], events: list[CallEvent], legs: list[Any], recordings: list[Any], verdict: Verdict
+) -> None:
+    if not events:
+        verdict.faults.append(f"call {row['id']} has no event")
+        return
+    call = fold(events)
+    for column, value in call.columns.items():
+        wanted = wall(value, ZONE) if column in MOMENTS else value
+        there = str(row[column]) if column in MOMENTS and row[column] is not None else row[column]
+        if there != wanted:
+            verdict.faults.append(f"call {row['id']}.{column} is {there!r}, its events fold to {wanted!r}")
+    if {leg["leg_key"] for leg in legs} != set(call.legs) or len(legs) != len(call.legs):
+        verdict.faults.append(f"call {row['id']} has other legs than its events")
+    if sorted(r["url_hash"] for r in recordings) != sorted(call.recordings):
+        verdict.faults.append(f"call {row['id']} has other recordings than its events")
+
+
+def _as_the_fixture_says(journal: Journal, row: dict[str, Any], events: list[CallEvent], verdict: Verdict) -> None:
+    """Of a call all of whose events are there: what does not depend on the clock is what its fixture expects."""
+    expected, count = journal.calls.get(row["provider_call_id"], ({}, 0))
+    told = [event for event in events if event.kind not in (words.EXPIRED, words.SETTLED)]
+    if expected.get("state") != "ended" or len(told) < count or row["provider"] == "xvb":
+        return  # XVB's own order is the order of receipt
+    if row["state"] == "ringing" and max(event.received_at for event in told) > now():
+        return  # received by a clock that was set forward: silence will have lasted when that time has come
+    for column in KNOWN_ALIKE:
+        if column in expected and row[column] != expected[column]:
+            verdict.faults.append(f"call {row['id']}.{column} is {row[column]!r}, expected {expected[column]!r}")
+
+
+def _followed(db: Database, rows: dict[int, Any], copy: dict[tuple[str, str], Any], verdict: Verdict) -> None:
+    """change_no: unique, none above the counter, and a reader that followed it has every row as it is."""
+    numbers = [row["change_no"] for row in rows.values()]
+    last = ChangeCounter.select(ChangeCounter.change_no).scalar(db)
+    if len(set(numbers)) != len(numbers) or (numbers and max(numbers) > last):
+        verdict.faults.append(
+            f"change_no: {len(numbers)} rows, {len(set(numbers))} numbers up to {max(numbers)}, counter {last}"
+        )
+    there = {(row["provider"], row["provider_call_id"]): row for row in rows.values()}
+    missed = [name for name, row in there.items() if copy.get(name) != row]
+    if missed:
+        verdict.faults.append(
+            f"a reader of change_no missed {len(missed)} rows, {copy.keys() - there.keys()} are no more"
+        )
+
+
+def _intact(db: Database, verdict: Verdict) -> None:
+    if isinstance(db, models.SqliteCallLog):
+        found = [db.execute_sql("PRAGMA integrity_check").fetchone()[0]]
+    else:
+        tables = ", ".join(table._meta.table_name for table in models.TABLES)
+        found = [row[-1].lower() for row in db.execute_sql(f"CHECK TABLE {tables}").fetchall()]
+    if set(found) != {"ok"}:
+        verdict.faults.append(f"the call log is damaged: {found}")
