@@ -1,10 +1,10 @@
-# make run: set up and start on SQLite. make test: set up and run every test.
+# make run: set up and start on SQLite. make test: set up and run every test. make torture: break it for hours.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 export FLASK_APP = wsgi
 
-.PHONY: run test check format clean
+.PHONY: run test torture cluster format clean
 
 run: $(VENV)/ready .env
 	@$(BIN)/flask db upgrade
@@ -19,6 +19,18 @@ test: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 	$(BIN)/pytest
+
+# minutes to hours: TORTURE="--seconds 3600 --seed 7" and HOSTILE_BODIES change how long
+torture: $(VENV)/ready-dev
+	@sh tests/install.sh
+	$(BIN)/python -m tests.torture --database mysql $(TORTURE)
+	$(BIN)/python -m tests.torture --database sqlite $(TORTURE)
+	HOSTILE_BODIES=$${HOSTILE_BODIES:-1000000} $(BIN)/pytest tests/test_hostile.py --timeout=0
+
+# two connector nodes over three database nodes; CLUSTER="--events 100000"
+cluster: $(VENV)/ready-dev
+	@sh tests/install.sh galera-4 rsync lsof nginx-light
+	$(BIN)/python -m tests.cluster $(CLUSTER)
 
 format: $(VENV)/ready-dev
 	$(BIN)/ruff check --fix .

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The Debian packages that the tests start for real: installed when root, else named.
+# The Debian packages that the tests start for real, and those named as arguments: installed when root, else named.
 set -eu
 missing=""
 need() {
@@ -8,6 +8,9 @@ need() {
 PATH="$PATH:/usr/sbin:/sbin"
 need mariadbd mariadb-server
 need cc gcc
+for package in "$@"; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"
+done
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ]; then
     echo "The tests need these Debian packages:$missing. Install them (apt-get install$missing), or run make test as root." >&2

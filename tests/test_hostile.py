@@ -1,5 +1,7 @@
 """Property: whatever bytes come, the answer is a sentence, never our own fault; and the forwarder agrees with it."""
 
+import json
+import os
 import string
 import time
 from functools import partial
@@ -18,6 +20,7 @@ from tests.rig.fixtures import fixture_calls
 
 ZONE = ZoneInfo("Europe/Moscow")
 SEEDS = [request.delivery() for call in fixture_calls() for request in call.requests]
+BODIES = int(os.environ.get("HOSTILE_BODIES", "1400"))  # `make torture` tries a million
 ROUTES = sorted({(seed.feed, seed.route) for seed in SEEDS})
 
 hostile_text = st.one_of(
@@ -72,23 +75,21 @@ def hold(delivery: Delivery) -> None:
         assert call.columns["state"] in ("ringing", "talking", "ended")
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=BODIES // 2, deadline=None)
 @given(mutated())
 def test_a_mutated_delivery_is_never_our_own_fault(delivery: Delivery) -> None:
     hold(delivery)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=BODIES // 4, deadline=None)
 @given(st.sampled_from(ROUTES), st.binary(max_size=300))
 def test_any_bytes_are_never_our_own_fault(route: tuple[str, str], body: bytes) -> None:
     hold(Delivery(*route, body, received_at=1_700_000_000_000))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=BODIES // 4, deadline=None)
 @given(st.data())
 def test_known_keys_with_any_values_are_never_our_own_fault(data: st.DataObject) -> None:
-    import json
-
     seed = data.draw(st.sampled_from([s for s in SEEDS if s.body[:1] == b"{"]))
     try:
         said = json.loads(seed.body)

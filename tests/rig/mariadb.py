@@ -33,14 +33,16 @@ def missing() -> str | None:
 class MariaDB:
     """One server. `start` makes its data directory on first use."""
 
-    def __init__(self, directory: Path, port: int | None = None) -> None:
+    def __init__(self, directory: Path, port: int | None = None, *options: str) -> None:
         self.directory = directory
+        self.options = options  # of the server, beside the ones that every test needs
         self.data = directory / "data"
         self.log = directory / "mariadb.log"
         self.port = port or free_port()
         # a unix socket's path is limited to 107 bytes, and test directories are long
         self.socket = Path(tempfile.mkdtemp(prefix="mdb")) / "s"
         self.password = secrets.token_hex(8)
+        self.user = "root"  # that it runs as where we are root
         self.process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
 
@@ -48,12 +50,15 @@ class MariaDB:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start it and wait until it answers."""
-        user = ["--user=root"] if os.getuid() == 0 else []
+        user = [f"--user={self.user}"] if os.getuid() == 0 else []
+        if user:
+            for path in (self.directory, self.socket.parent):
+                shutil.chown(path, self.user)
         if not self.data.exists():
             subprocess.run(
-                [self._program("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}", "--skip-test-db",
+                [self._program("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}", "--skip-test-db", *user,
                  "--auth-root-authentication-method=socket", f"--auth-root-socket-user={getpass.getuser()}"],
                 check=True, capture_output=True, timeout=120,
             )  # fmt: skip
@@ -61,7 +66,8 @@ class MariaDB:
             self.process = subprocess.Popen(
                 [self._program("mariadbd"), "--no-defaults", f"--datadir={self.data}", *user, f"--socket={self.socket}",
                  f"--port={self.port}", "--bind-address=127.0.0.1", "--skip-name-resolve", "--skip-log-bin",
-                 "--innodb-buffer-pool-size=128M", "--innodb-flush-log-at-trx-commit=1", "--performance-schema=off"],
+                 "--innodb-buffer-pool-size=128M", "--innodb-flush-log-at-trx-commit=1", "--performance-schema=off",
+                 *self.options, *options],
                 stdout=log, stderr=log,
             )  # fmt: skip
         atexit.register(self.kill)

@@ -121,6 +121,12 @@ class Processes(Tormentor):
         with self.clock.open("r+b" if self.clock.exists() else "w+b") as file:
             file.write(struct.pack("=q", seconds))
 
+    def serve(self, *addresses: str) -> None:
+        """Where senders find the service from now on; they read the file all the time."""
+        new = self.addresses.with_suffix(".new")
+        new.write_text("\n".join(addresses))
+        new.replace(self.addresses)
+
     def start_service(self, can_be_cut: bool = False) -> None:
         """A new life, with a clock of its own; of one that can end in a power cut `shadow` holds what was synced."""
         loaded = {**shim.preload(self.own_clock), "CLOCK_OFFSET": str(self.clock)}
@@ -130,7 +136,7 @@ class Processes(Tormentor):
             loaded |= powercut.environment(self.power_cut, self.service.data_dir, self.shadow)
             loaded |= shim.preload(self.power_cut, self.own_clock)
         self.service.start(False, "--max-requests", "3000", "--max-requests-jitter", "1500", **loaded)
-        self.addresses.write_text(self.service.url + "\n")
+        self.serve(self.service.url)
 
     @staticmethod
     def _copy(source: Path, target: Path) -> None:
@@ -197,16 +203,16 @@ class Processes(Tormentor):
         }
         with other:
             other.start(upgrade=False)
-            self.addresses.write_text(f"{self.service.url}\n{other.url}\n")
+            self.serve(self.service.url, other.url)
             self.hold(1, 3)
             self.service.stop()
-            self.addresses.write_text(f"{other.url}\n")
+            self.serve(other.url)
             self.hold(1, 3)
             self.start_service()
-            self.addresses.write_text(f"{self.service.url}\n{other.url}\n")
+            self.serve(self.service.url, other.url)
             self.hold(0, 1)
             other.stop()
-        self.addresses.write_text(f"{self.service.url}\n")
+        self.serve(self.service.url)
 
     def cut(self) -> None:
         """power cut: of DATA_DIR only what was synced is left"""
@@ -311,7 +317,7 @@ class Clients(Tormentor):
             if answer:
                 status, word = (
                     int(answer.split(b" ", 2)[1]),
-                    "accepted" if b'"accepted"' in answer else answer[-99:].decode(),
+                    "accepted" if b'"accepted"' in answer else answer[-99:].decode(errors="replace"),
                 )
         self.journal.write("answer", number, status, word)
 

@@ -39,7 +39,7 @@ class Journal:
         said = cls()
         for path in paths:
             pending: dict[int, tuple[str, str]] = {}
-            for line in path.open(encoding="utf-8"):
+            for line in path.read_text(encoding="utf-8").splitlines():
                 what, *rest = json.loads(line)
                 if what == "call":
                     said.calls[rest[0]] = (rest[1], rest[2])
@@ -180,8 +180,8 @@ def _as_the_fixture_says(journal: Journal, row: dict[str, Any], events: list[Cal
     told = [event for event in events if event.kind not in (words.EXPIRED, words.SETTLED)]
     if expected.get("state") != "ended" or len(told) < count or row["provider"] == "xvb":
         return  # XVB's own order is the order of receipt
-    if row["state"] == "ringing" and max(event.received_at for event in told) > now():
-        return  # received by a clock that was set forward: silence will have lasted when that time has come
+    if row["state"] == "ringing" and max(event.received_at for event in told) > now() - 60_000:
+        return  # silence has not lasted yet: the clock may have been set forward when it was received
     for column in KNOWN_ALIKE:
         if column in expected and row[column] != expected[column]:
             verdict.faults.append(f"call {row['id']}.{column} is {row[column]!r}, expected {expected[column]!r}")

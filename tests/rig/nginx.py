@@ -1,0 +1,62 @@
+"""A real nginx (Debian's) on a private port with a configuration of the test's, ended by pid."""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import requests
+
+from tests.rig.mariadb import PATH
+from tests.rig.service import free_port, until
+
+PROGRAM = shutil.which("nginx", path=PATH)
+
+
+def missing() -> str | None:
+    """One sentence that names the Debian package to install, None when it is there."""
+    return None if PROGRAM else "nginx is not installed: install the Debian package nginx-light"
+
+
+class Nginx:
+    """One nginx. `http` is what stands in its http block, with %PORT% for the port it listens on."""
+
+    def __init__(self, directory: Path, http: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.directory = directory
+        self.process: subprocess.Popen[bytes] | None = None
+        directory.mkdir(parents=True)
+        temporary = "".join(
+            f"{name}_temp_path {directory}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        (directory / "nginx.conf").write_text(
+            f"daemon off; pid {directory}/pid; error_log {directory}/error.log; worker_processes 2;\n"
+            + ("user root;\n" if os.getuid() == 0 else "")
+            + f"events {{ worker_connections 4096; }}\nhttp {{ access_log {directory}/access.log;\n{temporary}"
+            + f"{http.replace('%PORT%', str(self.port))}\n}}\n"
+        )
+
+    def __enter__(self) -> "Nginx":
+        assert PROGRAM is not None
+        command = [PROGRAM, "-p", str(self.directory), "-c", str(self.directory / "nginx.conf"), "-e", "stderr"]
+        with (self.directory / "stderr").open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        until(self._answers, f"nginx answers\n{(self.directory / 'stderr').read_text()}")
+        return self
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"nginx ended\n{(self.directory / 'stderr').read_text()}")
+        try:
+            requests.get(self.url, timeout=5)
+        except requests.RequestException:
+            return False
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(30)
