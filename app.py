@@ -11,7 +11,7 @@ import handlers
 import models
 import schemas
 from config import Settings
-from contacts import Desk
+from desk import Desk
 from forwarder import Forwarder
 from handlers.webhook import Connector, on_http_error, on_inbox_error
 from inbox import Inbox

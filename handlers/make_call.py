@@ -16,7 +16,7 @@ import requests
 from flask import Blueprint, Response, request
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
-from contacts import Away, employee
+from desk import Away, employee
 from handlers.webhook import Connector, api_refusal, connector, log, refusal
 from schemas.reading import phone
 

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 
 import schemas
 from config import FeedSettings, Settings
-from contacts import Desk
+from desk import Desk
 from forwarder import judge
 from inbox import DEAD, IGNORED, RECEIVED, REFUSED, Inbox, Unavailable, now
 from schemas.reading import Delivery, Refusal
@@ -227,6 +227,12 @@ def api_refusal() -> Response | None:
     log.warning("api: refused, wrong or no key")
     message = "Ключ API неверный или не передан: нужен заголовок Authorization: Bearer <API_KEY>."
     return refusal(401, "wrong_key", message, {"WWW-Authenticate": 'Bearer realm="connector"'})
+
+
+def call_log_away() -> Response:
+    """The call log does not answer now; 1C asks again."""
+    message = "Журнал звонков сейчас не отвечает: повторите через несколько секунд. Уведомления при этом принимаются."
+    return refusal(503, "call_log_away", message, {"Retry-After": RETRY_AFTER_SECONDS})
 
 
 # --------------------------------------------------------------------------------------------- the set-up person's test

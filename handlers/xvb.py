@@ -4,7 +4,7 @@ import hmac
 
 from flask import Blueprint, Response, request
 
-from contacts import Away, card
+from desk import Away, card
 from handlers.webhook import answer, connector, log, receive, refusal
 from schemas import xvb
 from schemas.reading import Delivery, Refusal
