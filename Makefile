@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export FLASK_APP = wsgi
 
-.PHONY: run test torture cluster format clean
+.PHONY: run test torture cluster bench format clean
 
 run: $(VENV)/ready .env
 	@$(BIN)/flask db upgrade
@@ -31,6 +31,11 @@ torture: $(VENV)/ready-dev
 cluster: $(VENV)/ready-dev
 	@sh tests/install.sh galera-4 rsync lsof nginx-light
 	$(BIN)/python -m tests.cluster $(CLUSTER)
+
+# about an hour on a machine that does nothing else; BENCH="--quick" five minutes
+bench: $(VENV)/ready-dev
+	@sh bench/install.sh
+	$(BIN)/python -m bench $(BENCH)
 
 format: $(VENV)/ready-dev
 	$(BIN)/ruff check --fix .
