@@ -163,12 +163,13 @@ class Processes(Tormentor):
         """kill -9 of a worker"""
         workers = self.service.workers()
         if workers:
-            os.kill(self.chance.choice(workers), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it may have reached max_requests just now
+                os.kill(self.chance.choice(workers), signal.SIGKILL)
 
     def master(self) -> None:
         """kill -9 of the master"""
         assert self.service.process is not None
-        workers = [psutil.Process(pid) for pid in self.service.workers()]
+        workers = psutil.Process(self.service.process.pid).children()
         self.service.process.kill()
         self.service.process.wait()
         _, alive = psutil.wait_procs(workers, timeout=60)  # they notice that they are orphans

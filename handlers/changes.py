@@ -1,0 +1,56 @@
+"""GET /api/changes: changed calls for a card while it rings; asked by 1C's clients every few seconds."""
+
+from datetime import datetime
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from desk import QUEUE_SECONDS, Away, Changes, changes
+from handlers.webhook import answer, api_refusal, call_log_away, connector, log, refusal
+
+bp = Blueprint("changes", __name__)
+
+MOST = 500
+HIGHEST = 2**63 - 1
+
+
+@bp.get("/api/changes")
+def changed() -> Response:
+    """`after`: a change_no; `ext`: an extension or an employee's number; `limit`: at most 500. 503 with the call log away."""
+    stranger = api_refusal()
+    if stranger is not None:
+        return stranger
+    after, limit = _whole("after", 0, 0, HIGHEST), _whole("limit", MOST, 1, MOST)
+    ext = request.args.get("ext", "").strip()[:32]
+    if after is None:
+        return refusal(
+            422, "bad_field", "Параметр after — это change_no последнего прочитанного звонка, целое число от 0."
+        )
+    if limit is None:
+        return refusal(422, "bad_field", f"Параметр limit — целое число от 1 до {MOST}.")
+    try:
+        found: Changes = connector().desk.ask(changes(after, ext, limit), QUEUE_SECONDS)
+    except Away as why:
+        log.debug("changes: %s", why)
+        return call_log_away()
+    calls = [{name: _plain(value) for name, value in call.items()} for call in found.calls]
+    return answer(200, {"position": found.position, "more": found.more, "calls": calls})
+
+
+def _whole(name: str, default: int, least: int, most: int) -> int | None:
+    """A whole number of the query; None when it is none."""
+    said = request.args.get(name, "").strip()
+    if not said:
+        return default
+    if not (said.isascii() and said.isdigit() and len(said) < 20):
+        return None
+    return int(said) if least <= int(said) <= most else None
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: a moment is wall clock in TIMEZONE, 2024-03-01T10:00:00."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, list):
+        return [{name: _plain(inner) for name, inner in leg.items()} for leg in value]
+    return value
