@@ -79,7 +79,8 @@ class _Batch:
         one = f"({', '.join([self.db.param] * len(columns))})"
         sql = f"INSERT INTO {table._meta.table_name} ({', '.join(columns)}) VALUES {', '.join([one] * len(rows))}"
         if conflict == "keep":
-            sql += " ON DUPLICATE KEY UPDATE id = id" if self.mysql else " ON CONFLICT DO NOTHING"
+            # not id = id: it sets the statement's counter back, and the next new row is taken for a duplicate
+            sql += f" ON DUPLICATE KEY UPDATE {columns[1]} = {columns[1]}" if self.mysql else " ON CONFLICT DO NOTHING"
         elif self.mysql:
             sql += " ON DUPLICATE KEY UPDATE " + ", ".join(f"{c} = VALUES({c})" for c in columns[1:])
         else:

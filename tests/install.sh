@@ -8,6 +8,8 @@ need() {
 PATH="$PATH:/usr/sbin:/sbin"
 need mariadbd mariadb-server
 need cc gcc
+need isql unixodbc
+set -- odbc-mariadb libsqliteodbc "$@"
 for package in "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"
 done

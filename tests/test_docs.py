@@ -178,7 +178,10 @@ def test_the_uis_page_has_every_refusal_and_every_key_of_the_templates():
     codes = {c for path in sources for c in re.findall(r'Refusal\(\s*4\d\d,\s*"(\w+)"', path.read_text("utf-8"))}
     assert {"bad_json", "no_call_id"} <= codes
     answers = (ROOT / "handlers" / "webhook.py").read_text(encoding="utf-8")
-    codes |= set(re.findall(r'\b(?:401|403|404|405|413|503),?:?\s*\(?\s*"(\w+)"', answers)) - {"api_closed", "call_log_away"}
+    codes |= set(re.findall(r'\b(?:401|403|404|405|413|503),?:?\s*\(?\s*"(\w+)"', answers)) - {
+        "api_closed",
+        "call_log_away",
+    }
     assert codes - set(re.findall(r"(?m)^\| \d{3} \| `(\w+)` \|", page)) == set()
     for notification in uis.NOTIFICATIONS:
         assert notification.name in page

@@ -26,7 +26,9 @@ def driver(database: str) -> str | None:
     for name in names:
         if name in pyodbc.drivers():
             return name
-    found = sorted(str(path) for where in ("*/odbc", "odbc", "*") for path in Path("/usr/lib").glob(f"{where}/{library}"))
+    found = sorted(
+        str(path) for where in ("*/odbc", "odbc", "*") for path in Path("/usr/lib").glob(f"{where}/{library}")
+    )
     return found[0] if found else None
 
 
@@ -55,7 +57,7 @@ def kind(url: str) -> str:
 def connect(url: str, autocommit: bool = True, **options: Any) -> pyodbc.Connection:
     """A connection to the call log at this URL; `options` are the driver's own (StepAPI=1)."""
     name, said = models.parse_url(url)
-    words = {"Driver": f"{{{driver(kind(url))}}}", "Database": name}
+    words: dict[str, Any] = {"Driver": f"{{{driver(kind(url))}}}", "Database": name}
     if said:
         words |= {"Server": said["host"], "Port": said["port"], "UID": said["user"], "PWD": said["password"]}
     else:
@@ -99,7 +101,9 @@ def column(field: Any, database: str) -> Column:
     if isinstance(field, models.Moment):  # the length is anything: 19, or 3 and 32 with SQLite's
         return Column(pyodbc.SQL_TYPE_TIMESTAMP, "SQL_TYPE_TIMESTAMP", datetime)
     if isinstance(field, models.Long):  # "no limit" is 0, 65535 or 65536
-        code, name = (pyodbc.SQL_WLONGVARCHAR, "SQL_WLONGVARCHAR") if mysql else (pyodbc.SQL_LONGVARCHAR, "SQL_LONGVARCHAR")
+        code, name = (
+            (pyodbc.SQL_WLONGVARCHAR, "SQL_WLONGVARCHAR") if mysql else (pyodbc.SQL_LONGVARCHAR, "SQL_LONGVARCHAR")
+        )
         return Column(code, name, str, (0, 65535, 65536))
     assert isinstance(field, models.Chars)
     longest = field.max_length
