@@ -74,9 +74,9 @@ def fold(events: Iterable[CallEvent]) -> Call:
 
 
 def _ends(told: list[CallEvent]) -> list[CallEvent]:
-    """The events that end the call: a leg's hangup does when that leg had answered, and every one once the call is
-    settled (docs/feeds/mtt.md)."""
-    settled = any(event.kind == words.SETTLED for event in told)
+    """The events that end the call: a leg's hangup does when that leg had answered, and every one once silence has
+    ended the call (docs/feeds/mtt.md)."""
+    settled = any(event.kind in (words.SETTLED, words.EXPIRED) for event in told)
     answered = {event.leg_key for event in told if event.kind in words.ANSWERS}
     return [
         event

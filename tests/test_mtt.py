@@ -224,6 +224,17 @@ def test_silence_ends_a_call_only_after_a_hangup_with_no_leg_open():
     assert settles_at([last, hangup, other, begun], 25) == last.received_at + 25_000
 
 
+def test_an_expired_call_is_told_by_the_hangups_it_has():
+    """Four hours of silence are silence: a hangup that came too late to settle the call, or beside a leg left open."""
+    for said in (
+        [notification("o", 19), notification("h", 39, side="B", cause="17")],
+        [notification("o", 19), notification("o", 19, leg=OTHER), notification("h", 39, side="B", cause="17")],
+    ):
+        events = [understood(body, NOON + 1000 * number) for number, body in enumerate(said)]
+        row = fold([*events, own_event(words.EXPIRED, "mtt", CONF, NOON + 14_400_000)]).columns
+        assert (row["state"], row["disposition"], row["reason"], row["total_seconds"]) == ("ended", "busy", "busy", 20)
+
+
 @pytest.fixture
 def node(tmp_path: Path, database_url: str) -> Node:
     """A node whose receipt times the test chooses."""
