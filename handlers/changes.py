@@ -16,7 +16,7 @@ HIGHEST = 2**63 - 1
 
 @bp.get("/api/changes")
 def changed() -> Response:
-    """`after`: a change_no; `ext`: an extension or an employee's number; `limit`: at most 500. 503: the call log is away."""
+    """`after`: a change_no; `ext`: an extension or an employee's number; `limit`: 500 at most. 503: it is away."""
     stranger = api_refusal()
     if stranger is not None:
         return stranger
