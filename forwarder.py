@@ -156,7 +156,10 @@ class Forwarder:
         report = Report()
         batch: list[tuple[Delivery, CallEvent]] = []
         settled: list[tuple[Delivery, Outcome]] = []
-        for delivery in self.inbox.waiting():
+        waiting = self.inbox.waiting()
+        if waiting:
+            self._database()  # first: nothing is understood in vain while the call log is away
+        for delivery in waiting:
             zone = self.settings.feeds[delivery.feed].timezone
             outcome, event = judge(partial(schemas.understand, delivery, zone))
             if isinstance(event, CallEvent):
@@ -169,7 +172,7 @@ class Forwarder:
             report.dead = len(settled) - report.ignored
         if batch:
             self._forward(batch, report)
-        self._drained = not self.inbox.backlog()[0]
+        self._drained = not self.inbox.waiting(most=1)
         return report
 
     def _forward(self, batch: list[tuple[Delivery, CallEvent]], report: Report) -> None:
