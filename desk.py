@@ -1,5 +1,6 @@
 """What somebody waits for at the call log: the contact card, whose extension it is, changed calls, contacts. Never long."""
 
+import bisect
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from schemas.reading import phone
 PATIENCE_SECONDS = 1  # for a connection, and for an answer: two seconds in all
 QUEUE_SECONDS = 0.05  # for a place at the desk, where one may wait for it
 SPAN = 5000  # change numbers that one question looks through at the most
+HIGHEST = 2**63 - 1  # of a BIGINT
 
 
 class Away(Exception):
@@ -163,49 +165,116 @@ def employee(provider: str, ext: str) -> Callable[[peewee.Database], tuple[str, 
 
 
 class Changes(NamedTuple):
-    """Changed calls with their legs; `position` is what to ask after next, `more` whether there is more now."""
+    """Changed calls with their legs, in the order of change_no; `position` is what to ask after next, `more` whether
+    there is more now."""
 
     position: int
     more: bool
     calls: list[dict[str, Any]]
 
 
-def changes(after: int, ext: str, limit: int) -> Callable[[peewee.Database], Changes]:
-    """The question which calls changed after a change_no: at most `limit`, of at most SPAN numbers, in their order.
-
-    `ext`, where not empty, chooses the calls of an extension (or an employee's number, for providers that know no
-    extensions): who talked, any leg, and ringing calls of which nobody knows yet whom they ring.
-    """
+def changes(after: int, limit: int) -> Callable[[peewee.Database], Changes]:
+    """The question which calls changed after a change_no, at most `limit` of them (docs/contract.md section 3)."""
 
     def question(db: peewee.Database) -> Changes:
-        last = Calls.select(fn.MAX(Calls.change_no)).scalar(db) or 0  # before the rows: docs/contract.md section 3
+        last = db.execute_sql("SELECT MAX(change_no) FROM calls").fetchone()[0] or 0  # before the rows, never after
         until = min(last, after + SPAN)
         if until <= after:
-            return Changes(after, False, [])
+            return Changes(min(after, last), False, [])
         chosen = Calls.select().where(Calls.change_no > after, Calls.change_no <= until)
-        if ext:
-            chosen = chosen.where(_concerns(ext))
         rows = list(chosen.order_by(Calls.change_no).limit(limit).dicts().execute(db))
         if len(rows) == limit:
             until = rows[-1]["change_no"]
         legs: dict[int, list[dict[str, Any]]] = {row["id"]: [] for row in rows}
         names = [name for name in columns(CallLegs) if name not in ("id", "call_id")]
-        for leg in CallLegs.select().where(CallLegs.call_id.in_(list(legs))).order_by(CallLegs.id).dicts().execute(db):
-            legs[leg["call_id"]].append({name: leg[name] for name in names})
+        if rows:
+            for leg in (
+                CallLegs.select().where(CallLegs.call_id.in_(list(legs))).order_by(CallLegs.id).dicts().execute(db)
+            ):
+                legs[leg["call_id"]].append({name: leg[name] for name in names})
         return Changes(until, until < last, [{**row, "legs": legs[row["id"]]} for row in rows])
 
     return question
 
 
-def _concerns(ext: str) -> Any:
+def concerns(call: dict[str, Any], ext: str) -> bool:
+    """Whether a call with its legs is one of this extension (or employee's number, for providers that know no extensions):
+    who talked, any leg, or ringing with nobody named yet."""
     number = phone(ext)
-    legs = CallLegs.select(peewee.SQL("1")).where(CallLegs.call_id == Calls.id)
-    named = (CallLegs.employee_ext != "") | (CallLegs.employee_number != "")
-    nobody_yet = (
-        (Calls.state == "ringing")
-        & (Calls.employee_ext == "")
-        & (Calls.employee_number == "")
-        & ~fn.EXISTS(legs.where(named))
-    )
-    mine = fn.EXISTS(legs.where((CallLegs.employee_ext == ext) | (CallLegs.employee_number == number)))
-    return nobody_yet | (Calls.employee_ext == ext) | (Calls.employee_number == number) | mine
+    named = [part for part in (call, *call["legs"]) if part["employee_ext"] or part["employee_number"]]
+    if not named:
+        return bool(call["state"] == "ringing")
+    return any(part["employee_ext"] == ext or part["employee_number"] == number for part in named)
+
+
+class News:
+    """The latest changes, read once for all who ask within a tenth of a second, however many they are."""
+
+    FRESH_SECONDS, STALE_SECONDS = 0.1, 3.0  # read anew after; answered from at the longest, while somebody reads
+    PATIENCE_SECONDS = 0.2  # for who comes after a pause, all at once
+    KEPT_SECONDS, MOST = 60, 2000  # longer ago, or more than these: the call log is asked
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._reading = threading.Lock()
+        self._at = self._failed_at = -float("inf")
+        self._known = Changes(-1, False, [])  # with `position` as of _at
+        self._since: list[tuple[float, int]] = []  # (when, the position then), of the last KEPT_SECONDS
+
+    def after(self, after: int, ext: str, limit: int) -> Changes:
+        """Changes after a change_no that concern the extension, of at most `limit` that are looked through. Raises Away."""
+        known, since = self._read()
+        if not since <= after <= known.position:
+            found: Changes = self._desk.ask(changes(after, limit), QUEUE_SECONDS)
+        else:
+            new = known.calls[bisect.bisect_right(known.calls, after, key=_change_no) :]
+            found = Changes(known.position, known.more, new)
+            if len(new) > limit:
+                found = Changes(new[limit - 1]["change_no"], True, new[:limit])
+        return found._replace(calls=[call for call in found.calls if not ext or concerns(call, ext)])
+
+    def _read(self) -> tuple[Changes, int]:
+        """What is known, at most STALE_SECONDS old, and since which position. One reads, the others use what was read."""
+        clock = time.monotonic()
+        if clock - self._at > self.FRESH_SECONDS:
+            patience = (
+                0 if clock - self._failed_at < 5 or clock - self._at < self.STALE_SECONDS else self.PATIENCE_SECONDS
+            )
+            if self._reading.acquire(timeout=patience) if patience else self._reading.acquire(blocking=False):
+                try:
+                    if time.monotonic() - self._at > self.FRESH_SECONDS:
+                        self._read_on()
+                finally:
+                    self._reading.release()
+            if time.monotonic() - self._at > self.STALE_SECONDS:
+                raise Away("the call log is being asked already")
+        return self._known, self._since[0][1]
+
+    def _read_on(self) -> None:
+        known, clock = self._known, time.monotonic()
+        try:
+            if known.position < 0 or clock - self._at > self.KEPT_SECONDS:
+                news: Changes = self._desk.ask(changes(HIGHEST, 1))  # no calls, only where the log is now
+                known, self._since = news._replace(calls=[]), []
+            else:
+                news = self._desk.ask(changes(known.position, self.MOST))
+        except Away:
+            self._failed_at = clock
+            raise
+        if news.position < known.position:  # another call log: begin anew
+            known, self._since = Changes(news.position, False, []), []
+        changed = {call["id"] for call in news.calls}
+        calls = [call for call in known.calls if call["id"] not in changed] + news.calls
+        self._since.append((clock, known.position))
+        while self._since[0][0] < clock - self.KEPT_SECONDS:
+            self._since.pop(0)
+        calls = calls[bisect.bisect_right(calls, self._since[0][1], key=_change_no) :]
+        if len(calls) > self.MOST:
+            calls = calls[-self.MOST :]
+            self._since = [(clock, calls[0]["change_no"] - 1)]
+        self._known, self._at = Changes(news.position, news.more, calls), clock
+
+
+def _change_no(call: dict[str, Any]) -> int:
+    number: int = call["change_no"]
+    return number

@@ -17,6 +17,7 @@ from statistics import median
 import psutil
 
 from bench import measures
+from bench.cards import cards
 from bench.measures import Bench, timed
 from bench.report import Line, verdicts
 from bench.targets import THREADS, WORKERS
@@ -27,6 +28,7 @@ MEASURES: dict[str, Callable[[Bench], list[Line]]] = {
     "slow": measures.slow_disk,
     "sustained": measures.sustained,
     "outage": measures.outage,
+    "cards": cards,
     "latency": measures.latency,
     "large": measures.large,
     "memory": measures.memory,

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,7 @@ def _command(url: str, seconds: float, connections: int, *arguments: str) -> lis
 
 
 def _start(command: list[str]) -> subprocess.Popen[str]:
-    environment = {**os.environ, "BENCH_WRK_THREADS": str(WRK_THREADS)}
+    environment = {**os.environ, "BENCH_WRK_THREADS": str(WRK_THREADS), "BENCH_POST_LUA": str(SCRIPT)}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -98,6 +98,29 @@ def blast(url: str, seconds: float, connections: int, first: int = 0) -> Load:
     process = _start(_command(url, seconds, connections, str(first)))
     try:
         return _end(process)
+    finally:
+        _kill(process)
+
+
+def paced(url: str, seconds: float, connections: int, rate: float, directory: Path, first: int = 0) -> Load:
+    """At so many requests a second."""
+    rate_file = directory / "rate"
+    rate_file.write_text(f"{rate:.1f}\n")
+    process = _start(_command(url, seconds, connections, str(first), str(rate_file)))
+    try:
+        return _end(process)
+    finally:
+        _kill(process)
+
+
+@contextmanager
+def asked(url: str, seconds: float, clients: int, key: str) -> Iterator[Callable[[], Load]]:
+    """So many clients ask /api/changes once a second each meanwhile; the result tells what they saw, once they are done."""
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "--timeout", "30s",
+               "-s", str(SCRIPT.with_name("ask.lua")), url, "--", key]  # fmt: skip
+    process = _start(command)
+    try:
+        yield lambda: _end(process)
     finally:
         _kill(process)
 

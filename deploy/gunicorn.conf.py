@@ -1,5 +1,7 @@
 """gunicorn: BIND, WORKERS and THREADS from the settings; the forwarder lives in the workers, one of them at a time."""
 
+import gc
+import importlib
 import sys
 from pathlib import Path
 
@@ -24,6 +26,10 @@ for _name, _module in list(sys.modules.items()):
     if _file.startswith(HERE) and "site-packages" not in _file:
         del sys.modules[_name]
 
+# loaded before the fork, the libraries are in memory once for all workers
+for _name in ("flask", "playhouse.migrate", "pymysql", "requests"):
+    importlib.import_module(_name)
+
 bind = [_settings.bind]
 workers = _settings.workers
 worker_class = "gthread"  # one idle sender would block a sync worker
@@ -41,6 +47,10 @@ class logger_class(Logger):
 
     def access(self, *_):  # type: ignore[no-untyped-def]
         pass
+
+
+def pre_fork(server, worker):  # type: ignore[no-untyped-def]
+    gc.freeze()  # a collection in a worker writes to every object it looks at, and the shared pages are copied
 
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]

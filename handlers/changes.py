@@ -5,13 +5,12 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from desk import QUEUE_SECONDS, Away, Changes, changes
+from desk import HIGHEST, Away
 from handlers.webhook import answer, api_refusal, call_log_away, connector, log, refusal
 
 bp = Blueprint("changes", __name__)
 
 MOST = 500
-HIGHEST = 2**63 - 1
 
 
 @bp.get("/api/changes")
@@ -29,7 +28,7 @@ def changed() -> Response:
     if limit is None:
         return refusal(422, "bad_field", f"Параметр limit — целое число от 1 до {MOST}.")
     try:
-        found: Changes = connector().desk.ask(changes(after, ext, limit), QUEUE_SECONDS)
+        found = connector().news.after(after, ext, limit)
     except Away as why:
         log.debug("changes: %s", why)
         return call_log_away()

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 
 import schemas
 from config import FeedSettings, Settings
-from desk import Desk
+from desk import Desk, News
 from forwarder import judge
 from inbox import DEAD, IGNORED, RECEIVED, REFUSED, Inbox, Unavailable, now
 from schemas.reading import Delivery, Refusal
@@ -34,6 +34,7 @@ class Connector:
 
     def __init__(self, settings: Settings, inbox: Inbox, forwarder: "Forwarder", desk: Desk) -> None:
         self.settings, self.inbox, self.forwarder, self.desk = settings, inbox, forwarder, desk
+        self.news = News(desk)
 
 
 def connector() -> Connector:
