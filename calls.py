@@ -369,6 +369,47 @@ def own_event(kind: str, provider: str, provider_call_id: str, at: int) -> CallE
     return CallEvent("", provider, provider_call_id, kind, key, at)
 
 
+# ------------------------------------------------------------------------------------------------------------ rebuild
+
+
+def stored_events(db: Database, ids: Sequence[int]) -> dict[int, list[CallEvent]]:
+    """Call id -> its events, as they were understood when they were stored."""
+    found: dict[int, list[CallEvent]] = {id: [] for id in ids}
+    rows = CallEvents.select(CallEvents.call_id, CallEvents.payload).where(CallEvents.call_id.in_(list(ids)))
+    for id, payload in rows.tuples().execute(db):
+        found[id].append(_event(payload))
+    return found
+
+
+def differences(
+    db: Database, events: dict[int, list[CallEvent]], zone: tzinfo
+) -> dict[int, dict[str, tuple[Any, Any]]]:
+    """What folding these calls from these events would change: call id -> column -> (as it is, as it would be). Legs and
+    recordings count as one column each."""
+    batch = _Batch(db, "", zone, 0)
+    found: dict[int, dict[str, tuple[Any, Any]]] = {}
+    names = models.columns(Calls)
+    for row in batch.select(Calls, names, batch.among("id", list(events)), list(events)):
+        there = dict(zip(names, row, strict=True))
+        kept = {name: there[name] for name in ("id", "change_no", "updated_at")}
+        call = _fold(events[there["id"]])
+        would = dict(zip(names, batch.row(Calls, {**call.columns, **kept}), strict=True))
+        changed = {name: (there[name], would[name]) for name in names if there[name] != would[name]}
+        for table, key, parts in ((CallLegs, "leg_key", call.legs), (CallRecordings, "url_hash", call.recordings)):
+            columns = models.columns(table)[2:]
+            old = {
+                part[2:] for part in batch.select(table, models.columns(table), "call_id = " + db.param, [there["id"]])
+            }
+            whole = ({"id": 0, "call_id": 0, key: name, **part} for name, part in parts.items())
+            new = {batch.row(table, part)[2:] for part in whole}
+            if old != new:
+                at = columns.index(key)
+                changed[table._meta.table_name] = (sorted(p[at] for p in old - new), sorted(p[at] for p in new - old))
+        if changed:
+            found[there["id"]] = changed
+    return found
+
+
 # -------------------------------------------------------------------------------------------------------- feed_status
 
 

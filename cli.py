@@ -16,6 +16,7 @@ from flask.cli import AppGroup, with_appcontext
 
 import calls
 import models
+import rebuild
 import schemas
 from config import FeedSettings, Settings
 from forwarder import Report
@@ -330,6 +331,37 @@ def calls_show(id: int) -> None:
         columns = [name for name, keys in story.sources.items() if event.event_key in keys]
         click.echo(f"    says: {json.dumps(said, ensure_ascii=False)}")
         click.echo(f"    gave: {', '.join(columns) or 'nothing'}")
+
+
+@calls_group.command("rebuild")
+@click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
+@since_option
+@click.option("--feed", help="Only calls with an event of this feed.")
+def calls_rebuild(dry_run: bool, since: datetime | None, feed: str | None) -> None:
+    """Understand again the deliveries that this inbox still holds, and fold every call anew from all its events."""
+    settings, count = _settings(), 0
+    columns: dict[str, list[str]] = {}
+    try:
+        log = _call_log()
+        total = rebuild.count(log, since, feed)
+        bar = click.progressbar(length=total, label="calls", hidden=not sys.stderr.isatty(), file=sys.stderr)
+        with bar:
+            for looked, changes in rebuild.rebuild(log, _inbox(), settings, since=since, feed=feed, dry_run=dry_run):
+                bar.update(looked)
+                count += len(changes)
+                for id, changed in changes.items():
+                    for name, (there, would) in changed.items():
+                        columns.setdefault(name, []).append(f"call {id}: {_shown(there)} -> {_shown(would)}")
+    except (peewee.PeeweeException, calls.SchemaDiffers, calls.Restored, calls.Indigestible) as error:
+        _fail(f"the call log cannot be rebuilt now: {type(error).__name__}: {error}")
+        return
+    click.echo(f"{count} of {total} calls {'would change' if dry_run else 'changed'}")
+    for name, examples in sorted(columns.items(), key=lambda item: -len(item[1])):
+        click.echo(f"{name}: {len(examples)}; {'; '.join(examples[:3])}")
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value in (None, "", []) else str(value)
 
 
 _ENVELOPE = frozenset(

@@ -101,7 +101,7 @@ def named_commands(line: str) -> list[tuple[str, list[str]]]:
     for code in [*re.findall(r"`([^`]*)`", line), line if "`" not in line else ""]:
         for group, rest in re.findall(r"(?:^|/)flask ([a-z]+)((?: [a-z<>|-]+)*)", code.strip()):
             subcommands = rest.split()[:1] if re.match(r" [a-z|]+(?: |$)", rest) else []
-            options = re.findall(r"--[a-z]+", rest)
+            options = re.findall(r"--[a-z-]+", rest)
             found += [(f"{group} {sub}".strip(), options) for sub in (subcommands or [""])[0].split("|")]
     return found
 
