@@ -67,10 +67,13 @@ class Desk:
 
 
 def spellings(number: str) -> tuple[str, ...]:
-    """The ways in which 1C may have written a Russian number; of any other the number itself."""
+    """The ways in which 1C may have written a Russian number, bare or as it shows them (+7 (920) 111-96-13); of any other
+    the number itself."""
     normal = phone(number)
     if len(normal) == 11 and normal[0] == "7" and normal.isdigit():
-        return normal, f"+{normal}", f"8{normal[1:]}", normal[1:]
+        shown = f"({normal[1:4]}){{}}{normal[4:7]}-{normal[7:9]}-{normal[9:]}"
+        bare = (normal, f"+{normal}", f"8{normal[1:]}", normal[1:])
+        return (*bare, *(f"{first}{gap}{shown.format(gap)}" for first in ("+7", "8") for gap in (" ", "")))
     return tuple(dict.fromkeys((normal, number)))
 
 

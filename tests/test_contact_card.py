@@ -59,11 +59,23 @@ def card(service: Service, phone: str) -> Any:
 
 
 def test_a_number_is_found_however_1c_wrote_it_and_the_pbx_asks(service: Service):
-    for prefix in ("7", "8", "+7", ""):
+    for form in (
+        "7{}{}{}{}",
+        "8{}{}{}{}",
+        "+7{}{}{}{}",
+        "{}{}{}{}",
+        "+7 ({}) {}-{}-{}",
+        "8 ({}) {}-{}-{}",
+        "8({}){}-{}-{}",
+    ):
         number = new_number()
-        write(service, (f"{prefix}{number}", "Вася/Рога и Копыта", "100", "2026-03-01 10:00:00"))
+        written = form.format(number[:3], number[3:6], number[6:8], number[8:])
+        write(service, (written, "Вася/Рога и Копыта", "100", "2026-03-01 10:00:00"))
         for asked in (f"7{number}", f"8{number}", f"+7{number}", number):
-            assert card(service, asked) == {"contact_name": "Вася/Рога и Копыта", "responsible": "100"}, (prefix, asked)
+            assert card(service, asked) == {"contact_name": "Вася/Рога и Копыта", "responsible": "100"}, (
+                written,
+                asked,
+            )
 
 
 def test_the_newest_row_wins_whatever_its_spelling_and_its_id(service: Service):
