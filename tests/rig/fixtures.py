@@ -28,8 +28,7 @@ from fold import Call
 from schemas import event as words
 from schemas.event import CallEvent
 from schemas.reading import Delivery
-from tests.rig import service as rig
-from tests.rig.service import Service
+from tests.rig.service import KEYS, Service
 
 FOLDER = Path(__file__).resolve().parent.parent / "fixtures"
 ZONE = ZoneInfo("Europe/Moscow")
@@ -108,7 +107,7 @@ class Request:
 
     def send(self, service: Service) -> tuple[int, dict[str, Any]]:
         """Send it with the feed's key; returns the status and the answer."""
-        key = getattr(rig, f"{self.feed.upper()}_KEY")
+        key = KEYS[self.feed]
         target = f"{self.target}{'&' if '?' in self.target else '?'}key={quote(key)}"
         connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
         try:

@@ -16,14 +16,12 @@ import psutil
 import requests
 
 import models
+import schemas
 from inbox import Inbox, Letter
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-UIS_KEY = "test-uis-key"
-MGERM_KEY = "test-mgerm-key"
-HOOKTYPE_KEY = "test-hooktype-key"
-MTT_KEY = "test-mtt-key"
-XVB_KEY = "test-xvb-key"
+KEYS = {feed: f"test-{feed}-key" for feed in schemas.feeds()}  # of whatever feeds there are
+UIS_KEY, MGERM_KEY, HOOKTYPE_KEY, MTT_KEY, XVB_KEY = (KEYS[feed] for feed in ("uis", "mgerm", "hooktype", "mtt", "xvb"))
 
 
 def free_port() -> int:
@@ -65,11 +63,7 @@ class Service:
             "DATABASE_URL": self.database_url,
             "WORKERS": "2",
             "THREADS": "8",
-            "UIS_KEY": UIS_KEY,
-            "MGERM_KEY": MGERM_KEY,
-            "HOOKTYPE_KEY": HOOKTYPE_KEY,
-            "MTT_KEY": MTT_KEY,
-            "XVB_KEY": XVB_KEY,
+            **{f"{feed.upper()}_KEY": key for feed, key in KEYS.items()},
             "TIMEZONE": "Europe/Moscow",
             "PYTHONWARNINGS": "error",
             **settings,

@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from tests.rig import service as rig
 from tests.rig.fixtures import FixtureCall, Request, fixture_calls
+from tests.rig.service import KEYS
 
 REPEATED = 0.25  # of the deliveries are sent a second time, some of them much later
 RESENT = 0.5  # of what was not answered 200 is sent once more; no provider promises even that
@@ -77,7 +77,7 @@ class Sender:
 
     def send(self, request: Request) -> tuple[int, str]:
         """(status, the answer's word); (0, what broke) when no whole answer came."""
-        key = getattr(rig, f"{request.feed.upper()}_KEY")
+        key = KEYS[request.feed]
         target = f"{request.target}{'&' if '?' in request.target else '?'}key={quote(key)}"
         try:
             if self._connection is None or self._uses > 200:
