@@ -220,9 +220,10 @@ class News:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._reading = threading.Lock()
-        self._at = self._failed_at = -float("inf")
-        self._known = Changes(-1, False, [])  # with `position` as of _at
-        self._since: list[tuple[float, int]] = []  # (when, the position then), of the last KEPT_SECONDS
+        self._failed_at = -float("inf")
+        # (calls with the position they were read at, the position since which they are whole, when): changed as one
+        self._known: tuple[Changes, int, float] = (Changes(-1, False, []), 0, -float("inf"))
+        self._positions: list[tuple[float, int]] = []  # when, and where the log was then; the reader's own
 
     def after(self, after: int, ext: str, limit: int) -> Changes:
         """Changes after a change_no that concern the extension, of at most `limit` that are looked through. Raises Away."""
@@ -239,43 +240,48 @@ class News:
     def _read(self) -> tuple[Changes, int]:
         """What is known, at most STALE_SECONDS old, and since which position. One reads, the others use what was read."""
         clock = time.monotonic()
-        if clock - self._at > self.FRESH_SECONDS:
-            patience = (
-                0 if clock - self._failed_at < 5 or clock - self._at < self.STALE_SECONDS else self.PATIENCE_SECONDS
-            )
-            if self._reading.acquire(timeout=patience) if patience else self._reading.acquire(blocking=False):
+        age = clock - self._known[2]
+        if age > self.FRESH_SECONDS:
+            waits = age > self.STALE_SECONDS and clock - self._failed_at > 5  # else it is away: only one tries
+            if self._reading.acquire(timeout=self.PATIENCE_SECONDS) if waits else self._reading.acquire(blocking=False):
                 try:
-                    if time.monotonic() - self._at > self.FRESH_SECONDS:
+                    if time.monotonic() - self._known[2] > self.FRESH_SECONDS:
                         self._read_on()
                 finally:
                     self._reading.release()
-            if time.monotonic() - self._at > self.STALE_SECONDS:
-                raise Away("the call log is being asked already")
-        return self._known, self._since[0][1]
+        known, since, at = self._known
+        if time.monotonic() - at > self.STALE_SECONDS:
+            raise Away("the call log is being asked already")
+        return known, since
 
     def _read_on(self) -> None:
-        known, clock = self._known, time.monotonic()
+        known, _, at = self._known
+        clock = time.monotonic()
         try:
-            if known.position < 0 or clock - self._at > self.KEPT_SECONDS:
+            if known.position < 0 or clock - at > self.KEPT_SECONDS:
                 news: Changes = self._desk.ask(changes(HIGHEST, 1))  # no calls, only where the log is now
-                known, self._since = news._replace(calls=[]), []
+                known = news
+                self._positions = []
             else:
                 news = self._desk.ask(changes(known.position, self.MOST))
         except Away:
             self._failed_at = clock
             raise
         if news.position < known.position:  # another call log: begin anew
-            known, self._since = Changes(news.position, False, []), []
+            known = Changes(news.position, False, [])
+            self._positions = []
         changed = {call["id"] for call in news.calls}
         calls = [call for call in known.calls if call["id"] not in changed] + news.calls
-        self._since.append((clock, known.position))
-        while self._since[0][0] < clock - self.KEPT_SECONDS:
-            self._since.pop(0)
-        calls = calls[bisect.bisect_right(calls, self._since[0][1], key=_change_no) :]
+        self._positions.append((clock, known.position))
+        while self._positions[0][0] < clock - self.KEPT_SECONDS:
+            self._positions.pop(0)
+        since = self._positions[0][1]
+        calls = calls[bisect.bisect_right(calls, since, key=_change_no) :]
         if len(calls) > self.MOST:
             calls = calls[-self.MOST :]
-            self._since = [(clock, calls[0]["change_no"] - 1)]
-        self._known, self._at = Changes(news.position, news.more, calls), clock
+            since = calls[0]["change_no"] - 1
+            self._positions = [(clock, since)]
+        self._known = (Changes(news.position, news.more, calls), since, clock)
 
 
 def _change_no(call: dict[str, Any]) -> int:

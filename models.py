@@ -333,6 +333,7 @@ def open_database(url: str, create: bool = False, patience: int = 10) -> Databas
     return SqliteCallLog(
         f"{Path(name).absolute().as_uri()}?mode={mode}",
         uri=True,
+        cached_statements=8,  # a batch's statements are hundreds of KiB each when prepared
         timeout=patience,
         pragmas={"journal_mode": "wal", "synchronous": "full"},
     )
