@@ -228,7 +228,17 @@ class News:
     def after(self, after: int, ext: str, limit: int) -> Changes:
         """Changes after a change_no that concern the extension, of at most `limit` that are looked through. Raises Away."""
         known, since = self._read()
-        if not since <= after <= known.position:
+        if after > known.position:  # another worker has read on already
+            if not self._reading.acquire(blocking=False):
+                return Changes(after, False, [])
+            try:
+                self._read_on()
+            finally:
+                self._reading.release()
+            known, since, _ = self._known
+        if after > known.position:  # or it is another call log
+            return Changes(known.position, False, [])
+        if after < since:
             found: Changes = self._desk.ask(changes(after, limit), QUEUE_SECONDS)
         else:
             new = known.calls[bisect.bisect_right(known.calls, after, key=_change_no) :]
