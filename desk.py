@@ -215,6 +215,7 @@ class News:
 
     FRESH_SECONDS, STALE_SECONDS = 0.1, 3.0  # read anew after; answered from at the longest, while somebody reads
     PATIENCE_SECONDS = 0.2  # for who comes after a pause, all at once
+    BEFORE = 500  # changes that are read when somebody asks after a pause: most clients are not farther behind
     KEPT_SECONDS, MOST = 60, 2000  # longer ago, or more than these: the call log is asked
 
     def __init__(self, desk: Desk) -> None:
@@ -269,11 +270,10 @@ class News:
         clock = time.monotonic()
         try:
             if known.position < 0 or clock - at > self.KEPT_SECONDS:
-                news: Changes = self._desk.ask(changes(HIGHEST, 1))  # no calls, only where the log is now
-                known = news
+                now: Changes = self._desk.ask(changes(HIGHEST, 1))  # no calls, only where the log is
+                known = Changes(max(0, now.position - self.BEFORE), False, [])
                 self._positions = []
-            else:
-                news = self._desk.ask(changes(known.position, self.MOST))
+            news: Changes = self._desk.ask(changes(known.position, self.MOST))
         except Away:
             self._failed_at = clock
             raise

@@ -1,10 +1,11 @@
--- Clients of 1C that ask GET /api/changes once a second each, from the position that the last answer told.
+-- Clients of 1C that ask GET /api/changes once a second each, from the position that the last answer told; the first one is an
+-- argument.
 dofile(os.getenv("BENCH_POST_LUA")) -- its setup and done
 
 local path, key, position = nil, nil, 0
 
 function init(args)
-  key = args[1]
+  key, position = args[1], args[2]
   path = wrk.path
   wrk.headers["Authorization"] = "Bearer " .. key
 end

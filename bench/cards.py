@@ -1,5 +1,7 @@
 """Cards while it rings: 200 clients that ask /api/changes every second, beside the notifications."""
 
+import requests
+
 from bench import load
 from bench.load import Load
 from bench.measures import Bench
@@ -24,7 +26,8 @@ def cards(bench: Bench) -> list[Line]:
                 load.paced(running.url, 1, bench.connections, RATE, directory)
                 alone.append(load.paced(running.url, bench.seconds, bench.connections, RATE, directory, 1_000_000))
                 url = f"{running.service.url}/api/changes"
-                with load.asked(url, bench.seconds + 2, CLIENTS, KEY) as done:
+                said = requests.get(url, {"after": 2**62}, headers={"Authorization": f"Bearer {KEY}"}, timeout=10)
+                with load.asked(url, bench.seconds + 2, CLIENTS, KEY, said.json()["position"]) as done:
                     beside.append(load.paced(running.url, bench.seconds, bench.connections, RATE, directory, 2_000_000))
                     questions.append(done())
             bench.say(f"cards, round {number + 1}: {target.name}: {questions[-1].rate:.0f} questions/s")

@@ -114,10 +114,10 @@ def paced(url: str, seconds: float, connections: int, rate: float, directory: Pa
 
 
 @contextmanager
-def asked(url: str, seconds: float, clients: int, key: str) -> Iterator[Callable[[], Load]]:
-    """So many clients ask /api/changes once a second each meanwhile; the result tells what they saw, once they are done."""
+def asked(url: str, seconds: float, clients: int, key: str, position: int) -> Iterator[Callable[[], Load]]:
+    """So many clients ask /api/changes from a position on, once a second each; the result tells what they saw."""
     command = ["wrk", "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "--timeout", "30s",
-               "-s", str(SCRIPT.with_name("ask.lua")), url, "--", key]  # fmt: skip
+               "-s", str(SCRIPT.with_name("ask.lua")), url, "--", key, str(position)]  # fmt: skip
     process = _start(command)
     try:
         yield lambda: _end(process)
