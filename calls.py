@@ -16,7 +16,7 @@ from peewee import Database, DataError, IntegrityError, MySQLDatabase, fn
 import models
 from fold import Call, fold, settles_at
 from models import CallEvents, CallLegs, CallRecordings, Calls, FeedStatus, Position, Table
-from schemas.event import EXPIRED, SETTLED, CallEvent
+from schemas.event import EXPIRED, HANGUP, SETTLED, CallEvent
 from schemas.reading import KEY_VERSION, sha256
 
 MOST_EVENTS = 1000  # of one call: a constant id for all calls must not make every batch read the whole log
@@ -349,12 +349,19 @@ def overdue(
     found = []
     for _, provider, call, last in open_calls.where(Calls.last_event_at < late).limit(500).tuples().execute(db):
         found.append(own_event(EXPIRED, provider, call, at=_moment(last, zone) + expires))
-    maybe = open_calls.where(Calls.provider.in_(list(settling)), Calls.last_event_at < quiet)
-    for id, provider, call, _ in maybe.order_by(Calls.last_event_at.desc()).limit(500).tuples().execute(db):
-        payloads = CallEvents.select(CallEvents.payload).where(CallEvents.call_id == id).tuples().execute(db)
-        at = settles_at((_event(payload) for (payload,) in payloads), settle_seconds)
-        if at is not None and at <= now:
-            found.append(own_event(SETTLED, provider, call, at))
+    hung_up = CallEvents.select(CallEvents.id).where(CallEvents.call_id == Calls.id, CallEvents.kind == HANGUP)
+    maybe = open_calls.where(Calls.provider.in_(list(settling)), Calls.last_event_at < quiet, fn.EXISTS(hung_up))
+    last_id = 0
+    while len(found) < 500:  # all of them are looked at, or those that wait for a leg would hide the others
+        page = list(maybe.where(Calls.id > last_id).order_by(Calls.id).limit(200).tuples().execute(db))
+        if not page:
+            break
+        last_id = page[-1][0]
+        events = stored_events(db, [id for id, *_ in page])
+        for id, provider, call, _ in page:
+            at = settles_at(events[id], settle_seconds)
+            if at is not None and at <= now:
+                found.append(own_event(SETTLED, provider, call, at))
     return found
 
 

@@ -277,6 +277,26 @@ def test_no_call_is_settled_while_anything_waits_in_the_inbox(node: Node):
     assert (row["state"], row["disposition"], row["talk_seconds"]) == ("ended", "answered", 75)
 
 
+def test_calls_that_wait_for_a_leg_hide_no_call_that_has_ended(node: Node):
+    first = "AAAAAAAA 00000000 00000000 0000FFFF"
+    for conf in (first, *(f"BBBBBBBB 00000000 00000000 {number:08X}" for number in range(600))):
+        open_leg = [] if conf == first else [notification("o", 19, conf=conf, leg=OTHER)]
+        told(
+            node,
+            NOON,
+            notification("o", 19, conf=conf),
+            *open_leg,
+            notification("h", 39, conf=conf, side="B", cause="17"),
+        )
+    node.forward()
+    states = {row["provider_call_id"]: row["state"] for row in node.rows(Calls)}
+    assert states.pop(first) == "ended"
+    assert set(states.values()) == {"ringing"}
+    told(node, NOON, notification("h", 40, conf=conf, leg=OTHER, side="B", cause="17"))  # the last one's other leg
+    node.forward()
+    assert [row["state"] for row in node.rows(Calls) if row["provider_call_id"] == conf] == ["ended"]
+
+
 def test_a_late_end_outranks_the_settled_one(node: Node):
     told(node, NOON, notification("o", 19), notification("h", 39, side="B", cause="19"))
     node.forward()
