@@ -116,11 +116,19 @@ def store_contacts(contacts: Sequence[Contact], at: datetime) -> Callable[[peewe
     def order(db: peewee.Database) -> None:
         numbered = isinstance(db, SqliteCallLog)  # BIGINT keys do not number themselves there
         with db.atomic("IMMEDIATE") if numbered else db.atomic():
-            spelled = {spelling: number for number in wanted for spelling in spellings(number)}
+            spelled = {spelling.casefold(): number for number in wanted for spelling in spellings(number)}
             there: dict[str, list[Any]] = {}
-            query = Contacts.select().where(Contacts.client_number.in_(list(spelled))).order_by(Contacts.id)
+            query = (
+                Contacts.select()
+                .where(Contacts.client_number.in_([s for number in wanted for s in spellings(number)]))
+                .order_by(Contacts.id)
+            )
             for row in (query if numbered else query.for_update()).namedtuples().execute(db):
-                there.setdefault(spelled[row.client_number], []).append(row)
+                found = spelled.get(
+                    row.client_number.strip().casefold()
+                )  # MariaDB compares without case and end blanks
+                if found is not None:
+                    there.setdefault(found, []).append(row)
             surplus = [row.id for rows in there.values() for row in rows[1:]]
             if surplus:
                 Contacts.delete().where(Contacts.id.in_(surplus)).execute(db)

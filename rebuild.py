@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import peewee
@@ -9,10 +10,10 @@ import peewee
 import calls
 import schemas
 from config import Settings
+from forwarder import judge
 from inbox import Inbox, now
 from models import CallEvents, Calls
 from schemas.event import CallEvent
-from schemas.reading import Ignored, Refusal
 
 PAGE = 100  # calls in one transaction
 
@@ -74,9 +75,8 @@ def _again(event: CallEvent, inbox: Inbox, settings: Settings) -> CallEvent:
     if not letters:
         return event
     delivery = min((letter.delivery for letter in letters), key=lambda one: one.received_at)
-    try:
-        said = schemas.understand(delivery, settings.feeds[delivery.feed].timezone)
-    except (Refusal, Ignored):
+    _, said = judge(partial(schemas.understand, delivery, settings.feeds[delivery.feed].timezone))
+    if not isinstance(said, CallEvent):
         return event
     if said.event_key != event.event_key or said.provider_call_id != event.provider_call_id:
         return event  # another event: `flask inbox replay` stores it beside this one

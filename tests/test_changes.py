@@ -249,6 +249,15 @@ def test_what_1c_wrote_itself_in_any_spelling_is_replaced(api: Service):
     assert stored(api) == [("79201119613", "новое", "100")]
 
 
+def test_a_number_that_is_a_word_may_be_there_in_another_case(api: Service):
+    put(api, [contact("SIP-Login", "первый")])
+    put(api, [contact("sip-login", "второй"), contact("Ёж", "третий")])
+    put(api, [contact("еж", "четвёртый")])  # to MariaDB the same word, to SQLite another
+    rows = stored(api)
+    assert ("sip-login", "второй", "") in rows
+    assert ("еж", "четвёртый", "") in rows
+
+
 @pytest.mark.parametrize(
     ("body", "status", "named"),
     [
