@@ -24,6 +24,7 @@ PAGES = [path for path in sorted(ROOT.rglob("*.md")) if not SKIPPED & set(path.r
 CONTRACT = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 FEED_SETTINGS = ("KEY", "ALLOW", "TIMEZONE", "SILENCE_MINUTES")
+OURS = list(cli.commands())
 LATER = re.compile(r"\b(later|позже)\b", re.IGNORECASE)
 
 
@@ -42,7 +43,7 @@ def commands(group: click.Group, path: str = "") -> dict[str, click.Command]:
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             found |= commands(command, f"{name} ")
-        elif command.callback is not None and (path or getattr(cli, name, None) is command):
+        elif command.callback is not None and (path or command in OURS):
             found[path + name] = command
     return found
 

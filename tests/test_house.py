@@ -29,7 +29,7 @@ LEVELS = [
     "config logs",
 ]
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names.split()}
-CODE = [*ROOT.glob("*.py"), *ROOT.glob("handlers/*.py"), *ROOT.glob("schemas/*.py")]
+CODE = [*ROOT.glob("*.py"), *ROOT.glob("cli/*.py"), *ROOT.glob("handlers/*.py"), *ROOT.glob("schemas/*.py")]
 
 
 def imports(path: Path) -> set[str]:

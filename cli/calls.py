@@ -1,0 +1,118 @@
+"""flask calls: the call log, one call whole, and a rebuild with better rules."""
+
+import json
+import sys
+from datetime import datetime
+from typing import Any
+
+import click
+import peewee
+from flask.cli import AppGroup
+
+import calls
+import models
+import rebuild
+from cli import terminal
+
+command = AppGroup("calls", help="The call log.")
+
+
+@command.command("list")
+@click.option("--since", type=click.DateTime(), help="Only those started since this moment (TIMEZONE's wall clock).")
+@terminal.limit_option
+@terminal.json_option
+def calls_list(since: datetime | None, limit: int, as_json: bool) -> None:
+    """The calls that changed last, one a line."""
+    table = models.Calls
+    query = table.select().order_by(table.change_no.desc()).limit(limit)
+    if since:
+        query = query.where(table.started_at >= since)
+    try:
+        rows = list(query.dicts().execute(terminal.call_log()))
+    except peewee.PeeweeException as error:
+        terminal.fail(f"the call log cannot be read: {type(error).__name__}: {error}")
+        return
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row, ensure_ascii=False, default=str))
+        return
+    shown = ("id", "change_no", "started_at", "direction", "client_number", "line_number", "employee_ext", "state",
+             "disposition", "talk_seconds", "reason")  # fmt: skip
+    terminal.table([tuple(row[name] for name in shown) for row in rows], shown)
+
+
+@command.command("show")
+@click.argument("id", type=int)
+def calls_show(id: int) -> None:
+    """One call: its row with the event that gave each column, its legs, recordings, and events with their deliveries."""
+    try:
+        story = calls.story(terminal.call_log(), id)
+    except peewee.PeeweeException as error:
+        terminal.fail(f"the call log cannot be read: {type(error).__name__}: {error}")
+        return
+    if story is None:
+        terminal.fail(f"there is no call {id}")
+        return
+    names = {event.event_key: f"event {number}" for number, event in enumerate(story.events, 1)}
+    click.echo(f"call {id}")
+    rows = []
+    for name, value in story.row.items():
+        if value not in (None, ""):
+            rows.append((name, value, ", ".join(names[key] for key in story.sources.get(name, []) if key in names)))
+    terminal.table(rows, ("column", "value", "from"))
+    for title, parts in (("legs", story.legs), ("recordings", story.recordings)):
+        if parts:
+            click.echo(f"\n{title}")
+            heads = tuple(name for name in parts[0] if name not in ("call_id", "url_hash"))
+            terminal.table([tuple(part[name] for name in heads) for part in parts], heads)
+    click.echo("\nevents, in the order of their own time")
+    for event in story.events:
+        letters = terminal.inbox().with_event(event.event_key)
+        deliveries = ", ".join(f"{letter.delivery.id} ({letter.delivery.route})" for letter in letters)
+        click.echo(
+            f"{names[event.event_key]}: {terminal.local(event.moment)} {event.kind} {event.feed or 'ours'} "
+            f"«{event.notification_name}», received {terminal.local(event.received_at)}, "
+            f"{'delivery ' + deliveries if letters else 'its delivery is not in this inbox'}"
+        )
+        said = {k: v for k, v in json.loads(event.to_payload()).items() if k not in _ENVELOPE}
+        columns = [name for name, keys in story.sources.items() if event.event_key in keys]
+        click.echo(f"    says: {json.dumps(said, ensure_ascii=False)}")
+        click.echo(f"    gave: {', '.join(columns) or 'nothing'}")
+
+
+@command.command("rebuild")
+@click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
+@terminal.since_option
+@click.option("--feed", help="Only calls with an event of this feed.")
+def calls_rebuild(dry_run: bool, since: datetime | None, feed: str | None) -> None:
+    """Understand again the deliveries that this inbox still holds, and fold every call anew from all its events."""
+    settings, count = terminal.settings(), 0
+    columns: dict[str, list[str]] = {}
+    try:
+        log = terminal.call_log()
+        total = rebuild.count(log, since, feed)
+        bar = click.progressbar(length=total, label="calls", hidden=not sys.stderr.isatty(), file=sys.stderr)
+        with bar:
+            for looked, changes in rebuild.rebuild(
+                log, terminal.inbox(), settings, since=since, feed=feed, dry_run=dry_run
+            ):
+                bar.update(looked)
+                count += len(changes)
+                for id, changed in changes.items():
+                    for name, (there, would) in changed.items():
+                        columns.setdefault(name, []).append(f"call {id}: {_shown(there)} -> {_shown(would)}")
+    except (peewee.PeeweeException, calls.SchemaDiffers, calls.Restored, calls.Indigestible) as error:
+        terminal.fail(f"the call log cannot be rebuilt now: {type(error).__name__}: {error}")
+        return
+    click.echo(f"{count} of {total} calls {'would change' if dry_run else 'changed'}")
+    for name, examples in sorted(columns.items(), key=lambda item: -len(item[1])):
+        click.echo(f"{name}: {len(examples)}; {'; '.join(examples[:3])}")
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value in (None, "", []) else str(value)
+
+
+_ENVELOPE = frozenset(
+    {"v", "feed", "provider", "provider_call_id", "event_key", "received_at", "kind", "notification_name"}
+)

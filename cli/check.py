@@ -1,0 +1,64 @@
+"""flask check: is this node set up right? Settings, inbox, database, schema, clock."""
+
+import sys
+from datetime import datetime
+
+import click
+from flask.cli import with_appcontext
+
+import calls
+import models
+from cli import terminal
+from config import Settings
+
+
+@click.command("check")
+@with_appcontext
+def command() -> None:
+    """Settings (secrets masked), inbox, database, schema, clock. Exit status 1 when something is wrong."""
+    settings, wrong = terminal.settings(), []
+    for name, value in settings.masked():
+        click.echo(f"{name}={value}")
+    click.echo()
+    for what, test in (("inbox", _check_inbox), ("call log", _check_call_log), ("clock", _check_clock)):
+        try:
+            click.echo(f"{what}: {test(settings)}")
+        except Exception as error:
+            wrong.append(what)
+            click.echo(f"{what}: WRONG: {type(error).__name__}: {error}")
+    closed = [name for name, feed in settings.feeds.items() if feed.closed]
+    if closed:
+        click.echo(f"closed feeds (their <FEED>_KEY is not set): {', '.join(sorted(closed))}")
+    if wrong:
+        sys.exit(1)
+
+
+def _check_inbox(settings: Settings) -> str:
+    box = terminal.inbox()
+    box.probe()
+    said = box.check()
+    if said != "ok":
+        raise RuntimeError(said)
+    waiting, since = box.backlog()
+    forwarding = "forwarded by a running service" if box.is_forwarding() else "nothing forwards it now"
+    backlog = f"{waiting} waiting since {terminal.local(since)}" if since else "0 waiting"
+    return f"{box.path}, node {box.node()}, {backlog}, {forwarding}"
+
+
+def _check_call_log(settings: Settings) -> str:
+    database = models.open_database(settings.database_url)
+    with database.connection_context():
+        version = models.schema_version(database)
+        if version != models.VERSION:
+            raise calls.SchemaDiffers(
+                f"schema version {version}, this release needs {models.VERSION}: run flask db upgrade"
+            )
+        number = database.execute_sql("SELECT change_no FROM change_counter WHERE id = 1").fetchone()[0]
+    return f"schema version {version}, change_no {number}"
+
+
+def _check_clock(settings: Settings) -> str:
+    here = datetime.now(settings.timezone)
+    if not 2025 <= here.year < 2100:
+        raise RuntimeError(f"the clock says {here:%Y-%m-%d}")
+    return f"{here:%Y-%m-%d %H:%M:%S} {settings.timezone}"

@@ -1,0 +1,68 @@
+"""What the commands share: the application's parts, moments as a person writes them, tables of text, a way to fail."""
+
+import sys
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, NoReturn
+
+import click
+import peewee
+from flask import current_app
+
+import models
+from config import Settings
+from inbox import Inbox
+
+since_option = click.option(
+    "--since", type=click.DateTime(), help="Only those received since this moment (TIMEZONE's wall clock)."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+limit_option = click.option("--limit", default=50, show_default=True, help="At most so many.")
+
+
+def settings() -> Settings:
+    """The running application's settings."""
+    found: Settings = current_app.extensions["connector"].settings
+    return found
+
+
+def inbox() -> Inbox:
+    """The running application's inbox."""
+    found: Inbox = current_app.extensions["connector"].inbox
+    return found
+
+
+def call_log() -> peewee.Database:
+    """The call log, connected; a sentence and exit status 1 when it does not answer."""
+    try:
+        database = models.open_database(settings().database_url)
+        database.connect()
+    except peewee.PeeweeException as error:
+        fail(f"the call log does not answer: {type(error).__name__}: {error}")
+    return database
+
+
+def local(moment: int | None) -> str:
+    """Milliseconds since 1970 UTC as TIMEZONE's wall clock, "" for None."""
+    if moment is None:
+        return ""
+    return datetime.fromtimestamp(moment // 1000, settings().timezone).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def milliseconds(since: datetime | None) -> int:
+    """TIMEZONE's wall clock as milliseconds since 1970 UTC, 0 for None."""
+    return int(since.replace(tzinfo=settings().timezone).timestamp() * 1000) if since else 0
+
+
+def table(rows: Iterable[tuple[Any, ...]], head: tuple[str, ...]) -> None:
+    """Rows under their heads, each column as wide as it needs."""
+    lines = [head, *[tuple("" if value is None else str(value) for value in row) for row in rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for line in lines:
+        click.echo("  ".join(value.ljust(width) for value, width in zip(line, widths, strict=True)).rstrip())
+
+
+def fail(message: str) -> NoReturn:
+    """Say what is wrong on stderr; exit status 1."""
+    click.echo(message, err=True)
+    sys.exit(1)
