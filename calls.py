@@ -6,7 +6,7 @@ is the order of commits. Nothing here depends on what an earlier batch left in m
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -48,16 +48,29 @@ def wall(moment: int | None, zone: tzinfo) -> str | None:
     return None if moment is None else str(datetime.fromtimestamp(moment // 1000, zone).replace(tzinfo=None))
 
 
-def apply(db: Database, events: Sequence[CallEvent], *, node: str, zone: tzinfo, now: int, known: Position) -> Applied:
+def apply(
+    db: Database,
+    events: Sequence[CallEvent],
+    *,
+    node: str,
+    zone: tzinfo,
+    now: int,
+    known: Position,
+    reach: Callable[[int], object],
+) -> Applied:
     """Insert the events and write the calls anew, in one transaction; repeats of an event change nothing.
 
     `now` is milliseconds since 1970 UTC, `zone` the call log's TIMEZONE, `known` the position of the last commit that
-    this node saw. Raises SchemaDiffers, Restored, Indigestible; any other exception means: not now, try again.
+    this node saw; `reach` is told the highest change_no before the commit, whose outcome a crash may hide. Raises
+    SchemaDiffers, Restored, Indigestible; any other exception means: not now, try again.
     """
     batch = _Batch(db, node, zone, now)
     try:
         with db.atomic("IMMEDIATE") if not batch.mysql else db.atomic():
-            return batch.write(events, known)
+            applied = batch.write(events, known)
+            if applied.changed:
+                reach(applied.position.change_no)
+            return applied
     except (DataError, IntegrityError) as error:
         raise Indigestible(f"{type(error).__name__}: {error}") from error
 
@@ -147,7 +160,7 @@ class _Batch:
         change_no, self.last_id, incarnation = max(row[0], row[3] or 0), max(row[1], self.last_id), row[2]
         if known.incarnation and (incarnation != known.incarnation or change_no < known.change_no):
             raise Restored(f"the call log is at change_no {change_no}, this node had seen {known.change_no}")
-        return change_no, incarnation
+        return max(change_no, known.reached), incarnation
 
     def call_rows(self, calls: list[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
         columns = models.columns(Calls)
@@ -316,8 +329,9 @@ def mend(db: Database, known: Position) -> Position:
         floor = db.execute_sql("SELECT restored_from FROM change_counter WHERE id = 1").fetchone()[0]
         if incarnation == known.incarnation:
             floor, incarnation = change_no, secrets.token_hex(16)
-        last = max(change_no, known.change_no)
-        if known.change_no > floor:
+        seen = max(known.change_no, known.reached)
+        last = max(change_no, seen)
+        if seen > floor:
             since = Calls.select(Calls.id).where(Calls.change_no > floor).order_by(Calls.change_no)
             for (id,) in list(since.tuples().execute(db)):
                 last += 1

@@ -209,8 +209,9 @@ class Forwarder:
         try:
             known = self.inbox.position()
             applied = calls.apply(
-                db, events, node=self.inbox.node(), zone=self.settings.timezone, now=now(), known=known
-            )
+                db, events, node=self.inbox.node(), zone=self.settings.timezone, now=now(), known=known,
+                reach=self.inbox.reach,
+            )  # fmt: skip
         except Restored as restored:
             self._mend(db, str(restored))
             return self._write(events)

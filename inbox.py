@@ -304,7 +304,12 @@ class Inbox:
     def position(self) -> Position:
         """The call log's position as this node last saw it."""
         value = self.fact("position")
-        return Position(*json.loads(value)) if value else Position()
+        change_no, incarnation = json.loads(value) if value else (0, "")
+        return Position(change_no, incarnation, int(self.fact("reached") or 0))
+
+    def reach(self, change_no: int) -> None:
+        """The highest number of the batch that is about to be committed to the call log."""
+        self.remember(reached=str(change_no))
 
     def requeue(self, missing: Callable[[list[str]], set[str]]) -> int:
         """Every forwarded delivery whose event_key `missing` returns waits again; returns how many."""

@@ -262,10 +262,12 @@ TABLES: tuple[type[Table], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far the call log had come when a node last saw it: each node keeps its own in its inbox."""
+    """How far the call log had come when a node last saw it: each node keeps its own in its inbox. `reached` is the
+    highest number that it was about to commit: readers may have seen it though the node never learned so."""
 
     change_no: int = 0
     incarnation: str = ""
+    reached: int = 0
 
 
 def columns(table: type[Table]) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ def rebuild(
             applied = calls.apply(
                 db, [event for told in events.values() for event in told],
                 node=inbox.node(), zone=settings.timezone, now=now(), known=inbox.position(),
+                reach=inbox.reach,
             )  # fmt: skip
             inbox.settle([], applied.position)
         yield len(ids), changes

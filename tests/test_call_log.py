@@ -330,6 +330,37 @@ def test_a_restored_call_log_is_made_whole_and_readers_miss_nothing(tmp_path: Pa
     assert len({row["change_no"] for row in after.values()}) == len(after)
 
 
+@pytest.mark.parametrize("behind", [0, 1], ids=["just before it", "earlier"])
+def test_a_reader_saw_a_commit_that_the_node_never_learned_of_before_a_restore(
+    tmp_path: Path, call_log: str, backup: Any, behind: int
+) -> None:
+    take, put_back = backup
+    node = Node(tmp_path / "one", call_log)
+    node.deliver("in", **ring("1"))
+    node.forward()
+    if behind:
+        take()
+        node.deliver("in", **ring("2"))
+        node.forward()
+    else:
+        take()
+    for number in range(10, 20):
+        node.deliver("in", **ring(str(number)))
+    real = node.inbox.settle
+    node.inbox.settle = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):  # it dies between the commit and its own mark
+        node.forward()
+    node.inbox.settle = real  # type: ignore[method-assign]
+    position = max(row["change_no"] for row in rows(call_log, Calls))
+    assert position > node.inbox.position().change_no
+    node.forwarder.close()
+    put_back()
+    node.deliver("in", **ring("30"))
+    node.forward()
+    seen = {row["provider_call_id"] for row in follow(call_log, position)}
+    assert seen >= {str(number) for number in range(10, 20)} | {"30"}
+
+
 def test_a_new_empty_call_log_gets_everything_that_the_inbox_still_holds(tmp_path: Path, call_log: str) -> None:
     node = Node(tmp_path / "node", call_log)
     for number in range(1, 11):
