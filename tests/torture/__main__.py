@@ -133,7 +133,7 @@ def run(options: Options) -> tuple[Verdict, Counter[str], str]:
             one.join(180)
         for error in (one.error for one in tormentors if one.error):
             raise error
-        after = settle(service, generator, reader, processes)
+        after = settle(service, generator, reader, processes, tormentors)
         service.stop()
         verdict = judge(
             Journal.read(*journals), [service.data_dir / "inbox" / "inbox.db"], service.database_url,
@@ -147,7 +147,11 @@ def run(options: Options) -> tuple[Verdict, Counter[str], str]:
 
 
 def settle(
-    service: Service, generator: "subprocess.Popen[bytes]", reader: Reader, processes: Processes
+    service: Service,
+    generator: "subprocess.Popen[bytes]",
+    reader: Reader,
+    processes: Processes,
+    tormentors: list[Tormentor],
 ) -> tuple[int, int]:
     """All is in order again, on a fresh life of the service: wait until nothing waits and the reader has read it all."""
     processes.set_clock(0)
@@ -158,7 +162,14 @@ def settle(
     generator.send_signal(signal.SIGTERM)
     assert generator.wait(120) == 0
     inbox = Inbox(service.data_dir / "inbox")
-    until(lambda: inbox.backlog()[0] == 0, f"nothing waits\n{service.log()[-3000:]}", 60)
+
+    def drained() -> bool:
+        for one in tormentors:
+            if isinstance(one, MysqlLog):
+                one.attend(inbox.fact("call_log_message"))
+        return inbox.backlog()[0] == 0
+
+    until(drained, f"nothing waits\n{service.log()[-3000:]}", 120)
     ready = requests.get(f"{service.url}/readyz", timeout=10)
     assert ready.status_code == 200, ready.text
     after = footprint(service)

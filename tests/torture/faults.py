@@ -353,7 +353,7 @@ class MysqlLog(Tormentor):
     def __init__(self, chance: random.Random, pause: float, server: MariaDB, database: str, room: Room) -> None:
         super().__init__(chance, pause)
         self.server, self.database, self.room = server, database, room
-        self.backup = ""
+        self.backup = server.dump(database)
 
     def faults(self) -> list[Fault]:
         here = [self.stop, self.kill, self.pause_, self.hang, self.cut, self.cut, self.deadlock, self.deadlock,
@@ -452,14 +452,24 @@ class MysqlLog(Tormentor):
 
     def restore(self) -> None:
         """the call log is restored from an old backup"""
-        if self.backup:
-            self.server.execute("ALTER USER calls@'127.0.0.1' ACCOUNT LOCK")  # as docs/operations.md tells
-            for id in self._connections():
-                with contextlib.suppress(pymysql.MySQLError):
-                    self.server.execute(f"KILL {id}")
-            self.server.load(self.database, self.backup)
-            self.server.execute("ALTER USER calls@'127.0.0.1' ACCOUNT UNLOCK")
+        self._load_backup()
         self.backup = self.server.dump(self.database)
+
+    def _load_backup(self) -> None:
+        """As docs/operations.md tells."""
+        self.server.execute("ALTER USER calls@'127.0.0.1' ACCOUNT LOCK")
+        for id in self._connections():
+            with contextlib.suppress(pymysql.MySQLError):
+                self.server.execute(f"KILL {id}")
+        self.server.load(self.database, self.backup)
+        self.server.execute("ALTER USER calls@'127.0.0.1' ACCOUNT UNLOCK")
+
+    def attend(self, message: str) -> None:
+        """What the service says of the call log, to its administrator: InnoDB may lose an index when its disk is full
+        (error 1034, on every statement from then on); the last backup is loaded, and the service fills it up."""
+        if "(1034," in message:
+            self.tally["an index lost by MariaDB with its disk full: the backup is loaded"] += 1
+            self._load_backup()
 
 
 class SqliteLog(Tormentor):
