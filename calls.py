@@ -5,6 +5,7 @@ is read after them is whole; the change counter's row is locked last and held to
 is the order of commits. Nothing here depends on what an earlier batch left in memory.
 """
 
+import json
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -456,13 +457,27 @@ def write_status(db: Database, node: str, rows: Iterable[tuple[str, str | None, 
 
 @dataclass(slots=True)
 class Story:
-    """A call as `flask calls show` tells it: the row, its parts, its events, and which event gave which column."""
+    """A call as `flask calls show` and the operator page tell it: the row, its parts, its events, and which event gave
+    which column."""
 
     row: dict[str, Any]
     legs: list[dict[str, Any]]
     recordings: list[dict[str, Any]]
     events: list[CallEvent]
     sources: dict[str, list[str]]
+
+    def said(self, event: CallEvent) -> dict[str, Any]:
+        """What an event says of the call: its payload without the envelope."""
+        return {name: value for name, value in json.loads(event.to_payload()).items() if name not in _ENVELOPE}
+
+    def gave(self, event: CallEvent) -> list[str]:
+        """The columns that an event gave."""
+        return [name for name, keys in self.sources.items() if event.event_key in keys]
+
+
+_ENVELOPE = frozenset(
+    {"v", "feed", "provider", "provider_call_id", "event_key", "received_at", "kind", "notification_name"}
+)
 
 
 def story(db: Database, id: int) -> Story | None:

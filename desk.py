@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import peewee
-from peewee import fn
+from peewee import SQL, fn
 
-from models import CallLegs, Calls, Contacts, SqliteCallLog, columns, open_database
+import schemas
+from models import CallEvents, CallLegs, Calls, Contacts, SqliteCallLog, columns, open_database
 from schemas.reading import phone
 
 PATIENCE_SECONDS = 1  # for a connection, and for an answer: two seconds in all
@@ -171,6 +172,104 @@ def employee(provider: str, ext: str) -> Callable[[peewee.Database], tuple[str, 
         for ids, number in rows:
             return "" if "," in ids else ids, number
         return "", ""
+
+    return question
+
+
+class Wanted(NamedTuple):
+    """Which calls a person looks for; `sought` is a phone number in any spelling, or the provider's id of a call. Moments
+    are wall clock in TIMEZONE, `before` (with the id there) is where an earlier answer ended."""
+
+    sought: str = ""
+    ext: str = ""
+    direction: str = ""
+    provider: str = ""
+    missed: bool = False
+    since: datetime | None = None
+    until: datetime | None = None
+    before: tuple[datetime, int] | None = None
+
+
+class Page(NamedTuple):
+    """Calls, the newest first; `looked_to` is how far back was looked when that is not the log's beginning, `on` where to
+    look on, None at the end."""
+
+    calls: list[dict[str, Any]]
+    on: tuple[datetime, int] | None
+    looked_to: datetime | None
+
+
+LOOKED_THROUGH = 10_000  # calls that one question of a person looks through at the most
+OF_ONE = 2000  # calls of one number or extension that it finds
+
+
+def search(wanted: Wanted, limit: int = 50) -> Callable[[peewee.Database], Page]:
+    """The question for calls by what a person remembers of them. Bounded by an index each, whatever the log's size: a
+    number's and an extension's newest OF_ONE calls, else LOOKED_THROUGH calls by their start."""
+
+    def question(db: peewee.Database) -> Page:
+        # rowid is in every index of SQLite, id is not (models.Key); ids grow, so both put the newest first
+        newest = SQL("rowid") if isinstance(db, SqliteCallLog) else Calls.id
+        chosen = Calls.select()
+        windows: list[set[int]] = []
+
+        def ids(column: Any, table: Any, match: Any) -> set[int]:
+            order = newest if isinstance(newest, SQL) else table.id
+            rows = table.select(column).where(match).order_by(order.desc()).limit(OF_ONE).tuples().execute(db)
+            return {id for (id,) in rows}
+
+        if wanted.sought:
+            providers = Calls.provider.in_(sorted({module.PROVIDER for module in schemas.feeds().values()}))
+            windows.append(
+                ids(Calls.id, Calls, Calls.client_number == phone(wanted.sought))
+                | ids(Calls.id, Calls, providers & (Calls.provider_call_id == wanted.sought))
+            )
+        if wanted.ext:
+            windows.append(
+                ids(Calls.id, Calls, Calls.employee_ext == wanted.ext)
+                | ids(CallLegs.call_id, CallLegs, CallLegs.employee_ext == wanted.ext)
+            )
+        last = min((moment for moment in (wanted.until, wanted.before and wanted.before[0]) if moment), default=None)
+        looked_to = None
+        if windows:
+            among = set.intersection(*windows)
+            chosen = chosen.where(Calls.id.in_(sorted(among, reverse=True)[: 2 * OF_ONE]))
+        else:
+            starts = Calls.select(Calls.started_at).order_by(Calls.started_at.desc())
+            if last:
+                starts = starts.where(Calls.started_at <= last)
+            looked_to = starts.limit(1).offset(LOOKED_THROUGH).scalar(db)
+            if looked_to:
+                chosen = chosen.where(Calls.started_at >= looked_to)
+        if last:
+            chosen = chosen.where(Calls.started_at <= last)
+        if wanted.before:
+            at, id = wanted.before
+            chosen = chosen.where((Calls.started_at < at) | (Calls.id < id))
+        if wanted.since:
+            chosen = chosen.where(Calls.started_at >= wanted.since)
+            if looked_to and looked_to < wanted.since:
+                looked_to = None
+        for column, value in ((Calls.direction, wanted.direction), (Calls.provider, wanted.provider)):
+            if value:
+                chosen = chosen.where(column == value)
+        if wanted.missed:
+            chosen = chosen.where(Calls.is_missed == 1)
+        rows = list(chosen.order_by(Calls.started_at.desc(), Calls.id.desc()).limit(limit).dicts().execute(db))
+        if len(rows) == limit:
+            return Page(rows, (rows[-1]["started_at"], rows[-1]["id"]), None)
+        # of the calls that began in that very second some may have been looked at: they are looked at again
+        return Page(rows, (looked_to, HIGHEST) if looked_to else None, looked_to)
+
+    return question
+
+
+def call_of(event_key: str) -> Callable[[peewee.Database], int | None]:
+    """The question which call has this event."""
+
+    def question(db: peewee.Database) -> int | None:
+        found: int | None = CallEvents.select(CallEvents.call_id).where(CallEvents.event_key == event_key).scalar(db)
+        return found
 
     return question
 

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import queue
+import re
 import secrets
 import select
 import shutil
@@ -21,8 +22,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from models import Position
 from schemas.reading import Delivery
@@ -33,6 +35,7 @@ USER_VERSION = 1  # PRAGMA user_version: changes are additive, two releases may 
 PATIENCE_SECONDS = 8  # for a delivery to be stored; after it the provider is told to come again
 BUSY_MS = 5000
 GROUP = 512  # deliveries in one commit at the most
+LOOKED_THROUGH = 5000  # deliveries that one question of a person looks through at the most
 RECEIVED, FORWARDED, IGNORED, DEAD = "received", "forwarded", "ignored", "dead"
 REFUSED = "refused"  # never stored (stranger, oversize): a counter's outcome only
 
@@ -98,6 +101,33 @@ class Outcome:
     reason: str = ""
     detail: str = ""
     event_key: str = ""
+
+
+class Row(NamedTuple):
+    """A stored delivery on a list: `start` is the beginning of its body, `size` the body's length in bytes."""
+
+    id: int
+    feed: str
+    route: str
+    received_at: int
+    query: str
+    start: bytes
+    size: int
+    state: str
+    reason: str
+    detail: str
+
+
+class DeadGroup(NamedTuple):
+    """Dead letters of one feed with one reason and one sentence: how many, the first and last receipt, the newest ids."""
+
+    feed: str
+    reason: str
+    detail: str
+    letters: int
+    first_at: int
+    last_at: int
+    examples: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,12 +433,60 @@ class Inbox:
         ).fetchone()  # fmt: skip
         return _letter(row) if row else None
 
-    def with_event(self, event_key: str) -> list[Letter]:
-        """The deliveries (a first one and its repeats) that brought an event."""
+    def browse(self, state: str = "", feed: str = "", before: int = 0, limit: int = 50) -> tuple[list[Row], int | None]:
+        """(deliveries before this id, the newest first; where to look on, None at the end). A question looks through
+        LOOKED_THROUGH deliveries at the most, however few of them match; those that wait or are dead have an index."""
+        last = before or 1 + (self._db().execute("SELECT max(id) FROM deliveries").fetchone()[0] or 0)
+        floor = max(0, last - LOOKED_THROUGH - 1)
+        among = "id > ?4 AND (?1 = '' OR state = ?1) AND (?2 = '' OR feed = ?2)"
+        if state in (RECEIVED, DEAD):
+            floor = 0
+            among = (
+                f"id IN (SELECT id FROM deliveries INDEXED BY deliveries_{state} WHERE state = '{state}' AND id > ?4 "
+                "AND (?1 <> '') AND (?2 = '' OR feed = ?2) AND id < ?3 ORDER BY id DESC LIMIT ?5)"
+            )
+        rows = self._db().execute(
+            "SELECT id, feed, route, received_at, substr(query, 1, 200), coalesce(substr(body, 1, 400), x''), "
+            "length(body), state, reason, substr(detail, 1, 2000) FROM deliveries "
+            f"WHERE id < ?3 AND {among} ORDER BY id DESC LIMIT ?5",
+            (state, feed, last, floor, limit),
+        )
+        found = [Row(*row) for row in rows]
+        on = found[-1].id if len(found) == limit else floor + 1
+        return found, on if on > 1 else None
+
+    def dead_groups(self, limit: int = 50) -> list[DeadGroup]:
+        """The dead letters (the newest LOOKED_THROUGH of them) by feed, reason and sentence, the newest group first."""
+        rows = self._db().execute(
+            "SELECT id, feed, reason, detail, received_at FROM deliveries WHERE id IN (SELECT id FROM deliveries "
+            f"INDEXED BY deliveries_dead WHERE state = '{DEAD}' ORDER BY id DESC LIMIT ?) ORDER BY id DESC",
+            (LOOKED_THROUGH,),
+        )
+        groups: dict[tuple[str, str, str], DeadGroup] = {}
+        for id, feed, reason, detail, at in rows:
+            key = (feed, reason, _sentence(detail))
+            there = groups.get(key) or DeadGroup(feed, reason, detail, 0, at, at, ())
+            first, last = min(at, there.first_at), max(at, there.last_at)
+            examples = (*there.examples, id)[:3]
+            groups[key] = there._replace(letters=there.letters + 1, first_at=first, last_at=last, examples=examples)
+        return list(groups.values())[:limit]
+
+    def dead_like(self, letter: Letter, limit: int) -> list[int]:
+        """Ids of the dead letters of this one's feed, reason and sentence, the newest first."""
+        rows = self._db().execute(
+            f"SELECT id, detail FROM deliveries INDEXED BY deliveries_dead WHERE state = '{DEAD}' AND feed = ? "
+            "AND reason = ? ORDER BY id DESC",
+            (letter.delivery.feed, letter.outcome.reason),
+        )
+        wanted = _sentence(letter.outcome.detail)
+        return list(islice((id for id, detail in rows if _sentence(detail) == wanted), limit))
+
+    def with_event(self, event_key: str, limit: int = -1) -> list[Letter]:
+        """The deliveries (a first one and its repeats) that brought an event, the oldest first."""
         rows = self._db().execute(
             f"SELECT id, {_COLUMNS}, state, reason, detail, event_key, settled_at FROM deliveries "
-            "WHERE event_key = ? AND event_key <> '' ORDER BY id",
-            (event_key,),
+            "WHERE event_key = ? AND event_key <> '' ORDER BY id LIMIT ?",
+            (event_key, limit),
         )
         return [_letter(row) for row in rows]
 
@@ -554,6 +632,11 @@ class Inbox:
     def _make_directory(self) -> None:
         if not self.directory.is_dir():
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _sentence(detail: str) -> str:
+    """A refusal's sentence without what it quotes of the body: one broken template is one group of dead letters."""
+    return re.sub(r"«[^»]*»|\d+", "", re.sub(r"у текста «.*?»(?=: | \()", "", detail))
 
 
 @contextlib.contextmanager

@@ -74,10 +74,8 @@ def calls_show(id: int) -> None:
             f"«{event.notification_name}», received {terminal.local(event.received_at)}, "
             f"{'delivery ' + deliveries if letters else 'its delivery is not in this inbox'}"
         )
-        said = {k: v for k, v in json.loads(event.to_payload()).items() if k not in _ENVELOPE}
-        columns = [name for name, keys in story.sources.items() if event.event_key in keys]
-        click.echo(f"    says: {json.dumps(said, ensure_ascii=False)}")
-        click.echo(f"    gave: {', '.join(columns) or 'nothing'}")
+        click.echo(f"    says: {json.dumps(story.said(event), ensure_ascii=False)}")
+        click.echo(f"    gave: {', '.join(story.gave(event)) or 'nothing'}")
 
 
 @command.command("rebuild")
@@ -111,8 +109,3 @@ def calls_rebuild(dry_run: bool, since: datetime | None, feed: str | None) -> No
 
 def _shown(value: Any) -> str:
     return "nothing" if value in (None, "", []) else str(value)
-
-
-_ENVELOPE = frozenset(
-    {"v", "feed", "provider", "provider_call_id", "event_key", "received_at", "kind", "notification_name"}
-)

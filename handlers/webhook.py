@@ -158,7 +158,7 @@ def _stranger(
         log.warning("%s: closed, a request was refused; set %s_KEY to open it", feed.name, name)
         return 403, "feed_closed", f"Приём уведомлений {feed.name} выключен: администратор не задал {name}_KEY.", None
     if feed.allow:
-        address = _parsed(client_address(settings))
+        address = parsed(client_address(settings))
         if address is None or not any(address in network for network in feed.allow):
             log.warning("%s: refused an address that %s_ALLOW does not list", feed.name, name)
             message = f"С этого адреса уведомления {feed.name} не принимаются (список {name}_ALLOW)."
@@ -168,7 +168,7 @@ def _stranger(
     authorization = request.authorization
     if authorization is not None and authorization.password:
         keys = [*keys, authorization.password]
-    if _known(keys, feed.keys):
+    if known(keys, feed.keys):
         return None
     log.warning("%s: refused, %s", feed.name, "wrong key" if keys else "no key")
     if keys:
@@ -182,8 +182,9 @@ def _stranger(
     return 401, "no_key", message, {"WWW-Authenticate": f'{scheme} realm="connector"'}
 
 
-def _known(given: list[str], keys: tuple[str, ...]) -> bool:
-    """Every pair is compared, in constant time, as bytes (compare_digest raises on non-ASCII str)."""
+def known(given: list[str], keys: tuple[str, ...]) -> bool:
+    """Whether one of the given is one of the keys: every pair is compared, in constant time, as bytes (compare_digest
+    raises on non-ASCII str)."""
     found = False
     for candidate in given:
         for key in keys:
@@ -199,7 +200,7 @@ def client_address(settings: Settings) -> str:
         return peer
     hops = [*forwarded, peer]
     for hop in reversed(hops):
-        address = _parsed(hop)
+        address = parsed(hop)
         # a peer on a unix socket has no address and counts as a trusted proxy
         trusted = hop == "" or (address is not None and any(address in n for n in settings.trusted_proxies))
         if not trusted:
@@ -207,7 +208,8 @@ def client_address(settings: Settings) -> str:
     return hops[0][:64]
 
 
-def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address, of a mapped one its IPv4; None for what is none."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -223,7 +225,7 @@ def api_refusal() -> Response | None:
         log.warning("api: closed, a request was refused; set API_KEY to open it")
         return refusal(403, "api_closed", "Обращения 1С выключены: администратор не задал API_KEY.")
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and _known([given.strip()], (key,)):
+    if scheme.lower() == "bearer" and known([given.strip()], (key,)):
         return None
     log.warning("api: refused, wrong or no key")
     message = "Ключ API неверный или не передан: нужен заголовок Authorization: Bearer <API_KEY>."

@@ -9,6 +9,8 @@ PATH="$PATH:/usr/sbin:/sbin"
 need mariadbd mariadb-server
 need cc gcc
 need isql unixodbc
+need chromium chromium
+need chromedriver chromium-driver
 set -- odbc-mariadb libsqliteodbc "$@"
 for package in "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"

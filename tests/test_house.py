@@ -22,7 +22,7 @@ LEVELS = [
     "app",
     "cli handlers",
     "rebuild",
-    "desk forwarder",
+    "desk forwarder shown",
     "inbox calls",
     "fold models",
     "schemas",
