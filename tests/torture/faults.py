@@ -94,9 +94,13 @@ class Tormentor(threading.Thread):
                 turn = turn or self.chance.sample(faults, len(faults))  # each once before any comes again
                 fault = turn.pop()
                 self.tally[(fault.__doc__ or fault.__name__).strip(" .")] += 1
+                self.before()
                 fault()
         except BaseException as error:
             self.error = error
+
+    def before(self) -> None:
+        """What must be whole before the next fault."""
 
     def hold(self, least: float, most: float) -> None:
         """Leave it broken for a while."""
@@ -447,13 +451,17 @@ class MysqlLog(Tormentor):
             self.hold(1, 4)
         with contextlib.suppress(pymysql.MySQLError):
             self.server.execute("SELECT 1")
+
+    def before(self) -> None:
+        """A MariaDB that died of its full disk, at once or a little later, is started again."""
         if not self.server.running:
             self.server.start()
 
     def restore(self) -> None:
         """the call log is restored from an old backup"""
+        newer = self.server.dump(self.database)
         self._load_backup()
-        self.backup = self.server.dump(self.database)
+        self.backup = newer
 
     def _load_backup(self) -> None:
         """As docs/operations.md tells."""
