@@ -20,6 +20,7 @@ from models import CallEvents, CallLegs, CallRecordings, Calls, FeedStatus, Posi
 from schemas.event import EXPIRED, HANGUP, SETTLED, CallEvent
 from schemas.reading import KEY_VERSION, sha256
 
+PAST = 100  # restores that a node remembers
 MOST_EVENTS = 1000  # of one call: a constant id for all calls must not make every batch read the whole log
 
 
@@ -289,7 +290,7 @@ class _Batch:
             f"UPDATE change_counter SET change_no = {self.db.param}, last_id = {self.db.param} WHERE id = 1",
             (last, self.last_id),
         )
-        return Applied(Position(last, incarnation), surplus, len(changed))
+        return Applied(Position(last, incarnation, past=known.past), surplus, len(changed))
 
 
 def _fold(events: Iterable[CallEvent]) -> Call:
@@ -309,36 +310,42 @@ def _event(payload: str) -> CallEvent:
 # ------------------------------------------------------------------------------------------------- after a restore
 
 
-def check_position(db: Database, known: Position) -> None:
-    """Raises Restored when the call log is not where this node left it, SchemaDiffers when it is another release's."""
+def check_position(db: Database, known: Position) -> Position:
+    """Where the call log is, by whatever node's writing. Raises Restored when it is not where this node left it,
+    SchemaDiffers when it is another release's."""
     batch = _Batch(db, "", UTC, 0)
     with db.atomic("IMMEDIATE") if not batch.mysql else db.atomic():
         batch.check_schema()
         batch.counter(known)
+        change_no, incarnation = batch.counter(Position())
+        return Position(change_no, incarnation, past=known.past)
 
 
 def mend(db: Database, known: Position) -> Position:
     """Bring a restored call log's counter above every number that a reader may hold; returns the new position.
 
-    The first node that notices gives the log a new incarnation and notes the number it was restored at; every other
-    node sees the incarnation, lifts the counter above its own number, and numbers the calls written since then anew.
-    """
+    A log of an incarnation that this node has known is a backup: it gets a new incarnation. One of an unknown
+    incarnation was mended by another node already. Calls written since the two logs parted are numbered anew: a reader
+    may hold another version of them under a higher number (docs/decisions/0006-restore-and-incarnation.md)."""
     batch = _Batch(db, "", UTC, 0)
     with db.atomic("IMMEDIATE") if not batch.mysql else db.atomic():
         batch.check_schema()
         change_no, incarnation = batch.counter(Position())
-        floor = db.execute_sql("SELECT restored_from FROM change_counter WHERE id = 1").fetchone()[0]
-        if incarnation == known.incarnation:
-            floor, incarnation = change_no, secrets.token_hex(16)
+        marks = [mark for mark, _ in known.past] + [known.incarnation]
+        if incarnation in marks:
+            since = marks.index(incarnation)
+            parted = min([change_no, *(number for _, number in known.past[since:])])
+            incarnation = secrets.token_hex(16)
+        else:
+            parted = db.execute_sql("SELECT restored_from FROM change_counter WHERE id = 1").fetchone()[0]
         seen = max(known.change_no, known.reached)
         last = max(change_no, seen)
-        if seen > floor:
-            since = Calls.select(Calls.id).where(Calls.change_no > floor).order_by(Calls.change_no)
-            for (id,) in list(since.tuples().execute(db)):
-                last += 1
-                Calls.update(change_no=last).where(Calls.id == id).execute(db)
-        models.ChangeCounter.update(change_no=last, incarnation=incarnation, restored_from=floor).execute(db)
-    return Position(last, incarnation)
+        if seen > parted:
+            up = last - parted  # above every number there is: none meets another on the way
+            Calls.update(change_no=Calls.change_no + up).where(Calls.change_no > parted).execute(db)
+            last = max(last, change_no + up)
+        models.ChangeCounter.update(change_no=last, incarnation=incarnation, restored_from=parted).execute(db)
+    return Position(last, incarnation, past=(*known.past, (known.incarnation, parted))[-PAST:])
 
 
 def missing(db: Database, event_keys: Sequence[str]) -> set[str]:

@@ -149,7 +149,8 @@ class Forwarder:
             total.dead += report.dead
             if not report.moved:
                 self.tick(always=True)
-                return total
+                if not self.inbox.waiting(most=1):  # it may have noticed a restore
+                    return total
 
     def step(self) -> Report:
         """One batch: at most 256 deliveries, in the order in which they came."""
@@ -237,7 +238,7 @@ class Forwarder:
         if always or clock - self._ticked > STATUS_EVERY:
             db = self._database()
             try:
-                calls.check_position(db, self.inbox.position())
+                self.inbox.settle([], calls.check_position(db, self.inbox.position()))
             except Restored as restored:  # also on a quiet day
                 self._mend(db, str(restored))
             self._write_status(db)

@@ -329,13 +329,14 @@ class Inbox:
             )
             self._count(db, [(d.feed, o, d.received_at) for d, o in outcomes])
             if position is not None:
-                _remember(db, "position", json.dumps([position.change_no, position.incarnation]))
+                _remember(db, "position", json.dumps([position.change_no, position.incarnation, position.past]))
 
     def position(self) -> Position:
         """The call log's position as this node last saw it."""
         value = self.fact("position")
-        change_no, incarnation = json.loads(value) if value else (0, "")
-        return Position(change_no, incarnation, int(self.fact("reached") or 0))
+        change_no, incarnation, *past = json.loads(value) if value else (0, "")
+        known = tuple((mark, number) for mark, number in (past[0] if past else ()))
+        return Position(change_no, incarnation, int(self.fact("reached") or 0), known)
 
     def reach(self, change_no: int) -> None:
         """The highest number of the batch that is about to be committed to the call log."""

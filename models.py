@@ -262,12 +262,15 @@ TABLES: tuple[type[Table], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far the call log had come when a node last saw it: each node keeps its own in its inbox. `reached` is the
-    highest number that it was about to commit: readers may have seen it though the node never learned so."""
+    """How far the call log had come when a node last saw it: each node keeps its own in its inbox.
+
+    `reached` is the highest number that it was about to commit: readers may have seen it though the node never learned
+    so. `past` are the incarnations it has known, each with the number up to which the next one is the same log."""
 
     change_no: int = 0
     incarnation: str = ""
     reached: int = 0
+    past: tuple[tuple[str, int], ...] = ()
 
 
 def columns(table: type[Table]) -> tuple[str, ...]:

@@ -263,28 +263,27 @@ def backup(call_log: str, tmp_path: Path, request: pytest.FixtureRequest) -> Any
     """(take a backup of the call log, put it back), as an administrator does with the database's own tools."""
     if call_log.startswith("sqlite"):
         path, _ = models.parse_url(call_log)
-        copy = str(tmp_path / "backup.db")
 
-        def take() -> None:
-            with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+        def take(name: str = "backup") -> None:
+            with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(tmp_path / name)) as target:
                 source.backup(target)
 
-        def put_back() -> None:
+        def put_back(name: str = "backup") -> None:
             for leftover in Path(path).parent.glob("*-wal"):
                 leftover.unlink()
             for leftover in Path(path).parent.glob("*-shm"):
                 leftover.unlink()
-            shutil.copy(copy, path)
+            shutil.copy(tmp_path / name, path)
     else:
         server = request.getfixturevalue("mariadb")
-        dump: list[str] = []
-        name = call_log.rpartition("/")[2]
+        dumps: dict[str, str] = {}
+        database = call_log.rpartition("/")[2]
 
-        def take() -> None:
-            dump[:] = [server.dump(name)]
+        def take(name: str = "backup") -> None:
+            dumps[name] = server.dump(database)
 
-        def put_back() -> None:
-            server.load(name, dump[0])
+        def put_back(name: str = "backup") -> None:
+            server.load(database, dumps[name])
 
     return take, put_back
 
@@ -359,6 +358,69 @@ def test_a_reader_saw_a_commit_that_the_node_never_learned_of_before_a_restore(
     node.forward()
     seen = {row["provider_call_id"] for row in follow(call_log, position)}
     assert seen >= {str(number) for number in range(10, 20)} | {"30"}
+
+
+def test_the_wrong_backup_and_then_the_right_one_leave_a_reader_nothing_old(
+    tmp_path: Path, call_log: str, backup: Any
+) -> None:
+    """What the reader saw while the first one was filled up is taken back by the second."""
+    take, put_back = backup
+    node = Node(tmp_path / "one", call_log)
+    node.deliver("in", **ring("1"))
+    node.forward()
+    take("old")
+    names = [str(number) for number in range(1000, 1300)]
+    for say in (ring, end):
+        for name in names:
+            node.deliver("in" if say is ring else "rec", **say(name))
+    node.forward()
+    take("new")
+    node.forwarder.close()
+    put_back("old")
+    node.deliver("in", **ring("2"))
+    node.forwarder.step()  # notices
+    node.forwarder.step()  # the first 256 again: these calls ring, and a reader sees them
+    position = max(row["change_no"] for row in node.rows())
+    assert {row["state"] for row in node.rows() if row["provider_call_id"] in names} == {"ringing"}
+    node.forwarder.close()
+    put_back("new")
+    node.deliver("in", **ring("3"))
+    node.forward()
+    seen = {row["provider_call_id"]: row["state"] for row in follow(call_log, position)}
+    assert {name: seen.get(name) for name in names} == dict.fromkeys(names, "ended")
+    for again in ("old", "new", "new", "old"):  # and on, and back
+        node.forwarder.close()
+        position = max(row["change_no"] for row in node.rows())
+        put_back(again)
+        node.deliver("in", **ring(f"{again}{position}"))
+        node.forward()
+        assert len(node.rows()) > len(names)
+        assert follow(call_log, position)
+        assert {row["state"] for row in node.rows() if row["provider_call_id"] in names} == {"ended"}
+
+
+def test_a_node_that_slept_through_another_nodes_writing_still_notices_a_restore(
+    tmp_path: Path, call_log: str, backup: Any
+) -> None:
+    take, put_back = backup
+    one, two = Node(tmp_path / "one", call_log), Node(tmp_path / "two", call_log)
+    one.deliver("in", **ring("1"))
+    one.forward()
+    take()
+    for number in range(10, 20):
+        two.deliver("in", **ring(str(number)))
+    two.forward()
+    one.forward()  # nothing to do but its look of every minute
+    position = max(row["change_no"] for row in one.rows())
+    for node in (one, two):
+        node.forwarder.close()
+    put_back()
+    for number in range(30, 50):  # more than two had written
+        one.deliver("in", **ring(str(number)))
+    one.forward()
+    two.forward()
+    seen = {row["provider_call_id"] for row in follow(call_log, position)}
+    assert seen == {str(number) for number in (*range(10, 20), *range(30, 50))}
 
 
 def test_a_new_empty_call_log_gets_everything_that_the_inbox_still_holds(tmp_path: Path, call_log: str) -> None:
