@@ -158,7 +158,7 @@ class _Batch:
         sql = "SELECT change_no, last_id, incarnation, (SELECT MAX(change_no) FROM calls) FROM change_counter WHERE id = 1"
         row = self.db.execute_sql(sql + (" FOR UPDATE" if self.mysql else "")).fetchone()
         if row is None:
-            raise SchemaDiffers("the call log's change_counter has no row: run flask db upgrade")
+            raise SchemaDiffers("the call log's change_counter has no row: flask db copy --again, or flask db upgrade")
         change_no, self.last_id, incarnation = max(row[0], row[3] or 0), max(row[1], self.last_id), row[2]
         if known.incarnation and (incarnation != known.incarnation or change_no < known.change_no):
             raise Restored(f"the call log is at change_no {change_no}, this node had seen {known.change_no}")

@@ -482,6 +482,20 @@ class Inbox:
         wanted = _sentence(letter.outcome.detail)
         return list(islice((id for id, detail in rows if _sentence(detail) == wanted), limit))
 
+    def stream(self, feed: str, since: int) -> Iterator[Letter]:
+        """Every stored delivery of a feed received since the moment (milliseconds), the oldest first, a page in memory."""
+        last = 0
+        while True:
+            rows = self._db().execute(
+                f"SELECT id, {_COLUMNS}, state, reason, detail, event_key, settled_at FROM deliveries "
+                "WHERE id > ? AND feed = ? AND received_at >= ? ORDER BY id LIMIT 100",
+                (last, feed, since),
+            ).fetchall()  # fmt: skip
+            if not rows:
+                return
+            last = rows[-1][0]
+            yield from map(_letter, rows)
+
     def with_event(self, event_key: str, limit: int = -1) -> list[Letter]:
         """The deliveries (a first one and its repeats) that brought an event, the oldest first."""
         rows = self._db().execute(

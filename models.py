@@ -378,7 +378,7 @@ class Newer(Exception):
 def upgrade(url: str, log: Callable[[str], None]) -> list[str]:
     """Apply what is missing, one process at a time on each database; returns the names of the applied migrations."""
     db = open_database(url, create=True)
-    with _alone(db), db.connection_context():
+    with alone(db), db.connection_context():
         found = schema_version(db)
         if found > VERSION:
             raise Newer(f"the call log has schema version {found}, this release knows {VERSION}: install the newer one")
@@ -400,8 +400,9 @@ def migrations(url: str) -> list[tuple[str, Any]]:
 
 
 @contextmanager
-def _alone(db: Database) -> Iterator[None]:
-    """peewee's runner takes no lock: hold one of the server's, or of the file's, while it runs."""
+def alone(db: Database) -> Iterator[None]:
+    """The one process that upgrades or fills this call log: a lock of the server's, or of the file's (peewee's runner
+    takes none)."""
     if isinstance(db, MySQLDatabase):
         with db.connection_context():
             name = f"{db.database}.upgrade"[:64]

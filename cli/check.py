@@ -8,13 +8,15 @@ from flask.cli import with_appcontext
 
 import calls
 import models
+import selftest
 from cli import terminal
 from config import Settings
 
 
 @click.command("check")
+@click.option("--send", is_flag=True, help="Also post a self-test through PUBLIC_URL and follow it into the inbox.")
 @with_appcontext
-def command() -> None:
+def command(send: bool) -> None:
     """Settings (secrets masked), inbox, database, schema, clock. Exit status 1 when something is wrong."""
     settings, wrong = terminal.settings(), []
     for name, value in settings.masked():
@@ -29,6 +31,13 @@ def command() -> None:
     closed = [name for name, feed in settings.feeds.items() if feed.closed]
     if closed:
         click.echo(f"closed feeds (their <FEED>_KEY is not set): {', '.join(sorted(closed))}")
+    if send:
+        try:
+            for sentence in selftest.send(settings, terminal.inbox()):
+                click.echo(f"self-test: {sentence}")
+        except selftest.Failed as failed:
+            wrong.append("self-test")
+            click.echo(f"self-test: WRONG: {failed}")
     if wrong:
         sys.exit(1)
 
@@ -53,8 +62,10 @@ def _check_call_log(settings: Settings) -> str:
             raise calls.SchemaDiffers(
                 f"schema version {version}, this release needs {models.VERSION}: run flask db upgrade"
             )
-        number = database.execute_sql("SELECT change_no FROM change_counter WHERE id = 1").fetchone()[0]
-    return f"schema version {version}, change_no {number}"
+        row = database.execute_sql("SELECT change_no FROM change_counter WHERE id = 1").fetchone()
+        if row is None:
+            raise calls.SchemaDiffers("a copy that was broken off: flask db copy --again")
+    return f"schema version {version}, change_no {row[0]}"
 
 
 def _check_clock(settings: Settings) -> str:

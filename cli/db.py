@@ -7,6 +7,7 @@ import peewee
 from flask.cli import AppGroup
 
 import models
+import transfer
 from cli import terminal
 
 command = AppGroup("db", help="The call log's tables.")
@@ -37,3 +38,32 @@ def db_status() -> None:
         )
         if any(at is None for _, at in rows):
             sys.exit(1)
+
+
+@command.command("copy")
+@click.argument("target_url", envvar="TARGET_URL")
+@click.option("--again", is_flag=True, help="Empty a copy that was broken off, and start anew.")
+def db_copy(target_url: str, again: bool) -> None:
+    """Copy the call log of DATABASE_URL into an empty database, from one snapshot: ids and change_no are kept, every
+    table is read again and compared. The service may run. TARGET_URL may also come from the environment."""
+    counts: dict[str, int] = {}
+    source_url = terminal.settings().database_url
+    bar = click.progressbar(length=1, label="copying", hidden=not sys.stderr.isatty(), file=sys.stderr)
+    try:
+        models.parse_url(target_url)
+        with bar:
+            for step in transfer.copy(source_url, target_url, again, lambda line: click.echo(f"target: {line}")):
+                bar.length = step.total
+                bar.update(step.rows)
+                counts[step.table] = counts.get(step.table, 0) + (step.rows if step.verified else 0)
+    except ValueError as error:
+        terminal.fail(f"TARGET_URL must be {error}")
+    except (transfer.Refused, models.Newer, peewee.PeeweeException, OSError) as error:
+        said = str(error) if isinstance(error, transfer.Refused) else f"{type(error).__name__}: {error}"
+        terminal.fail(f"not copied: {said}")
+    except KeyboardInterrupt:
+        terminal.fail("broken off: flask db copy --again empties what was copied and starts anew")
+    click.echo(f"copied and compared: {', '.join(f'{count} {table}' for table, count in counts.items()) or 'no rows'}")
+    click.echo(
+        "now set DATABASE_URL to the copy and restart the service: what came meanwhile is forwarded again by itself"
+    )

@@ -1,15 +1,21 @@
-"""flask feeds: what to set up at each provider."""
+"""flask feeds: what to set up at each provider, and what is set up wrong."""
 
-from datetime import datetime
+import json
+import sys
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 import click
 from flask.cli import AppGroup
 
+import doctor
 import schemas
 from cli import terminal
 from config import FeedSettings
+from doctor import Finding, Report
+from inbox import now
 
 command = AppGroup("feeds", help="What to set up at each provider.")
 
@@ -19,12 +25,69 @@ command = AppGroup("feeds", help="What to set up at each provider.")
 @click.option("--curl", is_flag=True, help="Only a curl command that posts a first notification.")
 def feeds_show(feed: str, curl: bool) -> None:
     """The exact URL with its key, and what to paste at the provider (in Russian: it is for the set-up person)."""
+    module = _known(feed)
+    settings = terminal.settings().feeds[feed]
+    click.echo(_curl(settings, module) if curl else module.guide(lambda path: _url(settings, path)))
+
+
+def _known(feed: str) -> Any:
     module = schemas.feeds().get(feed)
     if module is None:
         terminal.fail(f"there is no feed {feed}; there are: {', '.join(schemas.feeds())}")
-        return
-    settings = terminal.settings().feeds[feed]
-    click.echo(_curl(settings, module) if curl else module.guide(lambda path: _url(settings, path)))
+    return module
+
+
+@command.command("doctor")
+@click.argument("feed")
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0, max=3650, min_open=True),
+    default=7,
+    show_default=True,
+    help="So many last days.",
+)
+@terminal.since_option
+@terminal.json_option
+def feeds_doctor(feed: str, days: float, since: datetime | None, as_json: bool) -> None:
+    """What is set up wrong at the provider, by what really came, and where to change it (in Russian). Exit status 1 when
+    there is something to mend. Shows no bodies, keys or whole phone numbers."""
+    _known(feed)
+    box = terminal.inbox()
+    begin = terminal.milliseconds(since) or now() - int(timedelta(days=days).total_seconds() * 1000)
+    hidden = as_json or not sys.stderr.isatty()
+    with click.progressbar(box.stream(feed, begin), label="reading", hidden=hidden, file=sys.stderr) as letters:
+        report = doctor.examine(terminal.settings().feeds[feed], letters, box.counters(), begin)
+    if as_json:
+        for finding in report.findings:
+            click.echo(json.dumps(asdict(finding) | {"last_at": terminal.local(finding.last_at)}, ensure_ascii=False))
+    else:
+        _tell(feed, report, terminal.local(begin))
+    if not report.healthy:
+        sys.exit(1)
+
+
+def _tell(feed: str, report: Report, since: str) -> None:
+    seen = f"уведомлений потока {feed} с {since} — {report.total}"
+    seen += f", последнее {terminal.local(report.last_at)}" if report.last_at else ""
+    tested = (
+        f"тест кнопкой — {terminal.local(report.tested_at)}" if report.tested_at else "тестового уведомления не было"
+    )
+    click.echo(f"{'Всё настроено верно: ' if report.healthy else ''}{seen}; {tested}.")
+    for number, finding in enumerate(report.findings, 1):
+        click.echo(f"\n{number}. {finding.title}{' (заметка)' if finding.note else ''}")
+        for what, text in (("Видно", _evidence(finding)), ("Что не так", finding.wrong), ("Где менять", finding.where)):
+            if text:
+                click.echo(f"   {what}: {text}")
+        if finding.paste:
+            click.echo("   Что вставить:")
+            click.echo("\n".join(f"      {line}" for line in finding.paste.splitlines()))
+
+
+def _evidence(finding: Finding) -> str:
+    count = f"{finding.seen} из {finding.of}" if finding.of else f"{finding.seen}" if finding.seen else ""
+    last = f"последнее {terminal.local(finding.last_at)}" if finding.last_at else ""
+    show = f"flask inbox show {finding.delivery}" if finding.delivery else ""
+    return ", ".join(part for part in (finding.notification, count, last, show) if part)
 
 
 def _url(feed: FeedSettings, path: str) -> str:

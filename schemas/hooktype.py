@@ -203,3 +203,8 @@ def first_notification(now: datetime) -> tuple[str, str]:
         "Called": "4950000000",
     }
     return ADDRESS, json.dumps(said, ensure_ascii=False)
+
+
+def self_test(mark: str) -> tuple[str, dict[str, Any]]:
+    """(path, JSON) of a delivery that is ignored by design, for `flask check --send`."""
+    return ADDRESS, {"SessionID": mark, "HookType": "SelfTest", "self_test": mark}

@@ -8,6 +8,7 @@ has no finish time: `notificationtime` is the end (it is the event's own time, w
 import json
 from collections.abc import Callable
 from datetime import datetime, tzinfo
+from typing import Any
 
 from schemas import uis
 from schemas.event import CallEvent
@@ -64,3 +65,8 @@ def first_notification(now: datetime) -> tuple[str, str]:
         "starttime": f"{now:%Y-%m-%d %H:%M:%S}",
     }
     return ADDRESS, json.dumps(said, ensure_ascii=False)
+
+
+def self_test(mark: str) -> tuple[str, dict[str, Any]]:
+    """(path, JSON) of a delivery that is ignored by design, for `flask check --send`."""
+    return ADDRESS, {"callsessionid": uis.SAMPLE_CALL_ID, "notificationname": "flask check --send", "self_test": mark}

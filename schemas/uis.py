@@ -416,16 +416,21 @@ def guide(url: Callable[[str], str]) -> str:
         "Плейсхолдеры {{…}} вставляйте без кавычек: UIS ставит их сам.",
     ]
     for number, notification in enumerate(NOTIFICATIONS, 1):
-        lines += [
-            "",
-            f"{number}. «Название уведомления»: {notification.name}",
-            f"   «Тип события»: {notification.event_type}",
-            f"   «Условия»: {notification.condition or 'нет'}",
-            f"   «URL»: {url(ADDRESS.format(notification.route))}",
-            f"   {FORM.body}:",
-            notification.template,
-        ]
+        first, *rest = to_enter(notification, url)
+        lines += ["", f"{number}. {first}", *(f"   {line}" for line in rest[:-1]), rest[-1]]
     return "\n".join(lines)
+
+
+def to_enter(notification: Notification, url: Callable[[str], str]) -> list[str]:
+    """What to enter for one notification, a line a field; the last is the template."""
+    return [
+        f"«Название уведомления»: {notification.name}",
+        f"«Тип события»: {notification.event_type}",
+        f"«Условия»: {notification.condition or 'нет'}",
+        f"«URL»: {url(ADDRESS.format(notification.route))}",
+        f"{FORM.body}:",
+        notification.template,
+    ]
 
 
 def first_notification(now: datetime) -> tuple[str, str]:
@@ -441,3 +446,12 @@ def first_notification(now: datetime) -> tuple[str, str]:
         "called_phone_number": "74950000000",
     }
     return ADDRESS.format("in"), json.dumps(said, ensure_ascii=False)
+
+
+def self_test(mark: str) -> tuple[str, dict[str, Any]]:
+    """(path, JSON) of a delivery that is ignored by design, for `flask check --send`."""
+    return ADDRESS.format("in"), {
+        "call_session_id": SAMPLE_CALL_ID,
+        "notification_name": "flask check --send",
+        "self_test": mark,
+    }

@@ -196,3 +196,8 @@ def first_notification(now: datetime) -> tuple[str, str]:
         "line_number": "74950000000",
     }
     return ADDRESS, json.dumps(said, ensure_ascii=False)
+
+
+def self_test(mark: str) -> tuple[str, dict[str, Any]]:
+    """(path, JSON) of a delivery that is ignored by design, for `flask check --send`."""
+    return ADDRESS, {"cmd": "selftest", "self_test": mark}

@@ -11,6 +11,8 @@ need cc gcc
 need isql unixodbc
 need chromium chromium
 need chromedriver chromium-driver
+need nginx nginx-light
+need openssl openssl
 set -- odbc-mariadb libsqliteodbc "$@"
 for package in "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"

@@ -21,7 +21,7 @@ LEVELS = [
     "wsgi",
     "app",
     "cli handlers",
-    "rebuild",
+    "rebuild doctor selftest transfer",
     "desk forwarder shown",
     "inbox calls",
     "fold models",

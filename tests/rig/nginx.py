@@ -51,7 +51,7 @@ class Nginx:
         if self.process.poll() is not None:
             raise AssertionError(f"nginx ended\n{(self.directory / 'stderr').read_text()}")
         try:
-            requests.get(self.url, timeout=5)
+            requests.get(self.url, timeout=5, allow_redirects=False)
         except requests.RequestException:
             return False
         return True
