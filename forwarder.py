@@ -24,6 +24,7 @@ from inbox import DEAD, FORWARDED, IGNORED, Inbox, Outcome, now
 from models import open_database
 from schemas.event import CallEvent
 from schemas.reading import Delivery, Ignored, Refusal
+from state import disks, silent_feeds
 
 log = logging.getLogger("connector.forwarder")
 
@@ -32,7 +33,18 @@ T = TypeVar("T")
 LONGEST_DELAY = 30.0  # seconds between two tries while the call log is away
 LOOK_EVERY = 1.0  # seconds, in case a wake was lost
 LOOK_FOR_ENDS_EVERY = 5.0  # seconds: calls whose end is told by silence
-STATUS_EVERY = 60.0  # seconds: feed_status
+STATUS_EVERY = 60.0  # seconds: feed_status, and a look at silent feeds and the disk
+DISK_EVERY = 3600.0  # seconds: how often a low disk is told again
+
+OUR_FAULT = "%s: delivery %d is a dead letter, our own fault in understanding it: flask inbox show %d has the traceback"
+# why a batch failed: what the inbox counts and /metrics tells
+TROUBLES: dict[str, tuple[type[Exception], ...]] = {
+    "schema_differs": (SchemaDiffers,),
+    "restored": (Restored,),
+    "call_log_away": (peewee.PeeweeException,),
+    "inbox": (OSError, sqlite3.Error),
+    "our_fault": (Exception,),
+}
 
 
 def judge(read: Callable[[], T]) -> tuple[Outcome, T | Refusal | None]:
@@ -71,7 +83,9 @@ class Forwarder:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._working = threading.Lock()
-        self._ticked = self._looked = -STATUS_EVERY
+        self._ticked = self._looked = self._watched = -STATUS_EVERY
+        self._silent: set[str] = set()
+        self._disk_told = -DISK_EVERY
         self._drained = False
         self._told = ""
         self._seen_at = -LONGEST_DELAY
@@ -106,6 +120,7 @@ class Forwarder:
                 if self._stop.is_set():
                     return
                 try:
+                    self._watch()
                     moved = self.step().moved
                     self.tick()
                     delay = 0.0
@@ -119,23 +134,54 @@ class Forwarder:
                 self.inbox.wait(LOOK_EVERY)
 
     def _trouble(self, error: Exception, delay: float) -> None:
-        """Say once what is wrong, note it for readyz, and let go of the connection."""
+        """Say once what is wrong, note it for readyz, count it, and let go of the connection."""
         self.close()
-        if isinstance(error, peewee.PeeweeException | SchemaDiffers | Restored | OSError | sqlite3.Error):
+        reason = next(reason for reason, kinds in TROUBLES.items() if isinstance(error, kinds))
+        if reason != "our_fault":
             sentence = f"{type(error).__name__}: {error}"
             if sentence != self._told:
-                log.warning("the call log is away, trying again for ever: %s", sentence)
+                who = "the inbox cannot be written" if reason == "inbox" else "the call log is away"
+                log.warning("%s, trying again for ever: %s", who, sentence)
         else:
-            sentence = f"our own fault: {type(error).__name__}: {error}"
+            sentence = f"our own fault: {type(error).__name__}, the log has the traceback"
             log.exception("forwarding failed for our own fault, trying again in %.1f s", delay)
         self._told = sentence
-        self._note("away", sentence)
+        # what 1C and readyz are told is due soon after it is back, but not after every deadlock
+        self._ticked = min(self._ticked, time.monotonic() - STATUS_EVERY + LOOK_FOR_ENDS_EVERY)
+        self._note("away", sentence, reason)
 
-    def _note(self, state: str, sentence: str) -> None:
+    def _note(self, state: str, sentence: str, reason: str = "") -> None:
         try:
-            self.inbox.remember(call_log_state=state, call_log_message=sentence, call_log_seen_at=str(now()))
+            self.inbox.remember(
+                call_log_state=state,
+                call_log_message=sentence,
+                call_log_reason=reason,
+                call_log_seen_at=str(now()),
+            )
+            if reason:
+                self.inbox.trouble(reason, sentence)
         except (OSError, sqlite3.Error) as error:
             log.error("the inbox cannot be written: %s", error)
+
+    def _watch(self) -> None:
+        """Once a minute, whatever the call log's state: say which feeds have fallen silent or speak again; once an hour,
+        that the disk is low."""
+        clock = time.monotonic()
+        if clock - self._watched < STATUS_EVERY:
+            return
+        self._watched = clock
+        silent = set(silent_feeds(self.settings, self.inbox))
+        for feed in sorted(silent - self._silent):
+            minutes = self.settings.feeds[feed].silence_minutes
+            log.warning("%s: no delivery for more than %d minutes (%s_SILENCE_MINUTES)", feed, minutes, feed.upper())
+        for feed in sorted(self._silent - silent):
+            log.info("%s: deliveries come again", feed)
+        self._silent = silent
+        low = [disk for disk in disks(self.settings) if disk.low]
+        if low and clock - self._disk_told >= DISK_EVERY:
+            self._disk_told = clock
+            for disk in low:
+                log.warning("the disk is low: %s", disk)
 
     # ---------------------------------------------------------------------------------------------- forwarding
 
@@ -169,6 +215,8 @@ class Forwarder:
                 settled.append((delivery, outcome))
         if settled:
             self.inbox.settle(settled)
+            for delivery, outcome in settled:
+                _tell(delivery, outcome)
             report.ignored = sum(outcome.state == IGNORED for _, outcome in settled)
             report.dead = len(settled) - report.ignored
         if batch:
@@ -187,6 +235,7 @@ class Forwarder:
                 except Indigestible as fault:
                     outcome = Outcome(DEAD, "indigestible", _sentence(fault))
                     self.inbox.settle([(one[0], outcome)])
+                    _tell(one[0], outcome)
                     outcomes.append(outcome)
         report.dead += sum(outcome.state == DEAD for outcome in outcomes)
         report.forwarded += sum(outcome.state == FORWARDED for outcome in outcomes)
@@ -202,7 +251,10 @@ class Forwarder:
                 "уведомления вместо номера сессии звонка стоит постоянное значение.",
             )
         # only now, after the commit: a crash before this line forwards the batch again, which changes nothing
-        self.inbox.settle(list(zip((d for d, _ in batch), outcomes, strict=True)), applied.position)
+        settled = list(zip((d for d, _ in batch), outcomes, strict=True))
+        self.inbox.settle(settled, applied.position)
+        for delivery, outcome in settled:
+            _tell(delivery, outcome)
         return outcomes
 
     def _write(self, events: Sequence[CallEvent]) -> calls.Applied:
@@ -304,6 +356,17 @@ class Forwarder:
                 db.close()
             except Exception:
                 log.debug("the connection was already gone", exc_info=True)
+
+
+def _tell(delivery: Delivery, outcome: Outcome) -> None:
+    """One line of a delivery that is settled: a dead letter loudly, the rest for LOG_LEVEL=debug."""
+    extra = {"delivery": delivery.id}
+    if outcome.reason == "our_fault":
+        log.error(OUR_FAULT, delivery.feed, delivery.id, delivery.id, extra=extra)
+    elif outcome.state == DEAD:
+        log.warning("%s: delivery %d is a dead letter: %s", delivery.feed, delivery.id, outcome.reason, extra=extra)
+    else:
+        log.debug("%s: delivery %d %s", delivery.feed, delivery.id, outcome.reason or outcome.state, extra=extra)
 
 
 def _sentence(error: BaseException) -> str:

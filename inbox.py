@@ -38,6 +38,7 @@ GROUP = 512  # deliveries in one commit at the most
 LOOKED_THROUGH = 5000  # deliveries that one question of a person looks through at the most
 RECEIVED, FORWARDED, IGNORED, DEAD = "received", "forwarded", "ignored", "dead"
 REFUSED = "refused"  # never stored (stranger, oversize): a counter's outcome only
+TROUBLE = "trouble"  # the forwarder's, of no feed: a counter's outcome only
 
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS deliveries (
@@ -86,6 +87,12 @@ INSERT INTO counters (feed, outcome, reason, total, last_at, last_message) VALUE
 ON CONFLICT (feed, outcome, reason) DO UPDATE SET total = total + excluded.total,
     last_at = max(last_at, excluded.last_at), last_message = excluded.last_message
 """
+_COUNTERS = "SELECT * FROM counters"
+_BACKLOG = f"""
+SELECT count(*), (SELECT received_at FROM deliveries WHERE state = '{RECEIVED}' ORDER BY id LIMIT 1)
+FROM deliveries WHERE state = '{RECEIVED}'
+"""
+_DEAD_NOW = f"SELECT feed, reason, count(*) FROM deliveries WHERE state = '{DEAD}' GROUP BY feed, reason"
 
 
 class Unavailable(Exception):
@@ -139,13 +146,35 @@ class Letter:
     settled_at: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one consistent read of the inbox shows. `counters`, `waiting` with `since` and `dead` are as the methods of
+    these names return them."""
+
+    counters: list[tuple[str, str, str, int, int, str]]
+    waiting: int
+    since: int | None
+    dead: list[tuple[str, str, int]]
+    facts: dict[str, str]
+
+    @property
+    def last_deliveries(self) -> dict[str, int]:
+        """Feed -> when its last delivery was stored (milliseconds), understood or not."""
+        last: dict[str, int] = {}
+        for feed, outcome, _, _, at, _ in self.counters:
+            if outcome not in (REFUSED, TROUBLE):
+                last[feed] = max(at, last.get(feed, 0))
+        return last
+
+
 class _Ticket:
     """A delivery on its way to the disk; `stored` is released when it is there, or will not be."""
 
-    __slots__ = ("abandoned", "delivery", "error", "outcome", "stored")
+    __slots__ = ("abandoned", "delivery", "error", "id", "outcome", "stored")
 
     def __init__(self, delivery: Delivery | None, outcome: Outcome) -> None:
         self.delivery, self.outcome = delivery, outcome
+        self.id = 0
         self.error: Exception | None = None
         self.abandoned = False
         self.stored = threading.Lock()
@@ -181,9 +210,11 @@ class Inbox:
 
     # ---------------------------------------------------------------------------------------------- storing
 
-    def put(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Store the delivery; it is on disk when this returns. Raises Unavailable when it could not be stored."""
-        self._submit(_Ticket(delivery, outcome))
+    def put(self, delivery: Delivery, outcome: Outcome) -> int:
+        """Store the delivery; it is on disk when this returns its id. Raises Unavailable when it could not be stored."""
+        ticket = _Ticket(delivery, outcome)
+        self._submit(ticket)
+        return ticket.id
 
     def probe(self, room: int = 0) -> None:
         """Commit and sync a fact as `put` would a delivery, with so many bytes of the disk left. Raises Unavailable."""
@@ -267,6 +298,9 @@ class Inbox:
             try:
                 db.execute("SAVEPOINT deliveries")
                 db.executemany(_INSERT, [ticket.row() for ticket in stored])
+                last = db.execute("SELECT last_insert_rowid()").fetchone()[0]
+                for id, ticket in enumerate(stored, last - len(stored) + 1):  # dense: nobody else is in their turn
+                    ticket.id = id
             except (UnicodeError, OverflowError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.IntegrityError):
                 db.execute("ROLLBACK TO deliveries")  # one of them cannot be stored: it must not take the others along
                 stored = [ticket for ticket in stored if self._insert_alone(db, ticket)]
@@ -281,7 +315,7 @@ class Inbox:
     @staticmethod
     def _insert_alone(db: sqlite3.Connection, ticket: _Ticket) -> bool:
         try:
-            db.execute(_INSERT, ticket.row())
+            ticket.id = db.execute(_INSERT, ticket.row()).lastrowid or 0
         except (
             UnicodeError,
             OverflowError,
@@ -507,31 +541,38 @@ class Inbox:
 
     def counters(self) -> list[tuple[str, str, str, int, int, str]]:
         """(feed, outcome, reason, total, last at in milliseconds, last message)."""
-        return self._db().execute("SELECT * FROM counters").fetchall()
+        return self._db().execute(_COUNTERS).fetchall()
+
+    def look(self) -> Look:
+        """All that readyz, metrics and the page tell, of one moment; asks no lock and no byte of the disk."""
+        if not self.path.exists():
+            self._db()  # makes it
+        wal = self.path.with_name("inbox.db-wal").exists()
+        # SQLite opens a WAL database on a read-only disk only where its log is there, or when told that nobody writes
+        still = os.statvfs(self.directory).f_flag & os.ST_RDONLY and not wal
+        address = f"{self.path.absolute().as_uri()}?{'immutable=1' if still else 'mode=ro'}"
+        with contextlib.closing(sqlite3.connect(address, uri=True, isolation_level=None)) as db:
+            db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            if db.execute("PRAGMA user_version").fetchone()[0] < USER_VERSION:
+                self._db()  # it is being made
+            db.execute("BEGIN")
+            counters = db.execute(_COUNTERS).fetchall()
+            waiting, since = db.execute(_BACKLOG).fetchone()
+            dead = db.execute(_DEAD_NOW).fetchall()
+            return Look(counters, waiting, since, dead, dict(db.execute("SELECT name, value FROM facts")))
 
     def last_deliveries(self) -> dict[str, int]:
         """Feed -> when its last delivery was stored (milliseconds), understood or not."""
-        last: dict[str, int] = {}
-        for feed, outcome, _, _, at, _ in self.counters():
-            if outcome != REFUSED:
-                last[feed] = max(at, last.get(feed, 0))
-        return last
+        return self.look().last_deliveries
 
     def backlog(self) -> tuple[int, int | None]:
         """How many deliveries wait, and since when the oldest does (milliseconds)."""
-        count, oldest = self._db().execute(
-            f"SELECT count(*), min(id) FROM deliveries WHERE state = '{RECEIVED}'"
-        ).fetchone()  # fmt: skip
-        if not count:
-            return 0, None
-        row = self._db().execute("SELECT received_at FROM deliveries WHERE id = ?", (oldest,)).fetchone()
-        return count, row[0] if row else None
+        count, since = self._db().execute(_BACKLOG).fetchone()
+        return count, since
 
     def dead(self) -> list[tuple[str, str, int]]:
         """(feed, reason, how many) of the dead letters there are now."""
-        return self._db().execute(
-            f"SELECT feed, reason, count(*) FROM deliveries WHERE state = '{DEAD}' GROUP BY feed, reason"
-        ).fetchall()  # fmt: skip
+        return self._db().execute(_DEAD_NOW).fetchall()
 
     def waiting_by_feed(self) -> dict[str, int]:
         """How many deliveries of each feed wait."""
@@ -555,6 +596,11 @@ class Inbox:
         with self._writing() as db:
             for name, value in facts.items():
                 _remember(db, name, value)
+
+    def trouble(self, reason: str, message: str) -> None:
+        """Count a failure to forward; not synced."""
+        with self._writing() as db:
+            db.execute(_COUNT, ("", TROUBLE, reason, 1, now(), message))
 
     def node(self) -> str:
         """This node's name: the host's, and four digits drawn once for this DATA_DIR."""
@@ -599,9 +645,16 @@ class Inbox:
                 yield True
 
     def is_forwarding(self) -> bool:
-        """Whether any process of this host forwards this inbox."""
-        with self.forwarding(wait=False) as free:
-            return not free
+        """Whether any process of this host forwards this inbox. It looks without writing, and shares its look: two who
+        look at once take neither of them for a forwarder."""
+        try:
+            with open(self.directory / "forwarder.lock", "rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        return False
 
     @contextlib.contextmanager
     def _writing(self, synchronous: str = "NORMAL") -> Iterator[sqlite3.Connection]:

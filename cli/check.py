@@ -1,4 +1,4 @@
-"""flask check: is this node set up right? Settings, inbox, database, schema, clock."""
+"""flask check: is this node set up right? Settings, inbox, database, schema, disk, clock."""
 
 import sys
 from datetime import datetime
@@ -11,18 +11,24 @@ import models
 import selftest
 from cli import terminal
 from config import Settings
+from state import disks
 
 
 @click.command("check")
 @click.option("--send", is_flag=True, help="Also post a self-test through PUBLIC_URL and follow it into the inbox.")
 @with_appcontext
 def command(send: bool) -> None:
-    """Settings (secrets masked), inbox, database, schema, clock. Exit status 1 when something is wrong."""
+    """Settings (secrets masked), inbox, database, schema, disk, clock. Exit status 1 when something is wrong."""
     settings, wrong = terminal.settings(), []
     for name, value in settings.masked():
         click.echo(f"{name}={value}")
     click.echo()
-    for what, test in (("inbox", _check_inbox), ("call log", _check_call_log), ("clock", _check_clock)):
+    for what, test in (
+        ("inbox", _check_inbox),
+        ("call log", _check_call_log),
+        ("disk", _check_disk),
+        ("clock", _check_clock),
+    ):
         try:
             click.echo(f"{what}: {test(settings)}")
         except Exception as error:
@@ -66,6 +72,14 @@ def _check_call_log(settings: Settings) -> str:
         if row is None:
             raise calls.SchemaDiffers("a copy that was broken off: flask db copy --again")
     return f"schema version {version}, change_no {row[0]}"
+
+
+def _check_disk(settings: Settings) -> str:
+    said = [str(disk) for disk in disks(settings)]
+    low = [str(disk) for disk in disks(settings) if disk.low]
+    if low:
+        raise RuntimeError(f"low: {', '.join(low)}")
+    return ", ".join(said)
 
 
 def _check_clock(settings: Settings) -> str:

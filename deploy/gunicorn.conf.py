@@ -27,7 +27,7 @@ for _name, _module in list(sys.modules.items()):
         del sys.modules[_name]
 
 # loaded before the fork, the libraries are in memory once for all workers
-for _name in ("flask", "playhouse.migrate", "pymysql", "requests"):
+for _name in ("flask", "playhouse.migrate", "prometheus_client", "pymysql", "requests"):
     importlib.import_module(_name)
 
 bind = [_settings.bind]
@@ -38,7 +38,7 @@ keepalive = 30
 graceful_timeout = 10
 timeout = 60
 control_socket_disable = True  # gunicorn >= 25.1 opens one under $HOME
-logconfig_dict = logs.dict_config(_settings.log_format, _settings.log_level)
+logconfig_dict = logs.take_over(_settings.log_format, _settings.log_level)
 chdir = HERE
 
 

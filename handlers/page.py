@@ -25,10 +25,11 @@ import shown
 from desk import Away, Wanted, call_of, search
 from forwarder import judge
 from handlers.webhook import Connector, client_address, connector, known, parsed
-from inbox import DEAD, IGNORED, LOOKED_THROUGH, REFUSED, now
+from inbox import DEAD, IGNORED, LOOKED_THROUGH, REFUSED
 from schemas import russian
 from schemas.event import CallEvent
 from schemas.reading import Delivery, Refusal
+from state import disks, silent_feeds
 
 log = logging.getLogger("connector.page")
 bp = Blueprint("page", __name__)
@@ -285,43 +286,41 @@ def _tools() -> dict[str, Any]:
 
 
 def _state(here: Connector) -> dict[str, Any]:
-    """How the node is: what waits, who forwards, how the call log was last seen, and each feed."""
-    inbox, settings = here.inbox, here.settings
-    waiting, since = inbox.backlog()
-    last, waits = inbox.last_deliveries(), inbox.waiting_by_feed()
+    """How the node is: what waits, who forwards, how the call log was last seen, the disk, and each feed."""
+    look, waits = here.inbox.look(), here.inbox.waiting_by_feed()
     dead: dict[str, int] = {}
     refused: dict[str, tuple[int, str, str]] = {}
-    for feed, _, count in inbox.dead():
+    for feed, _, count in look.dead:
         dead[feed] = dead.get(feed, 0) + count
-    for feed, outcome, reason, _, at, message in inbox.counters():
+    for feed, outcome, reason, _, at, message in look.counters:
         if outcome in (DEAD, REFUSED) and at > refused.get(feed, (0, "", ""))[0]:
             refused[feed] = (at, reason, "" if reason in ("our_fault", "indigestible") else message)
-    feeds = []
-    for name, feed_settings in sorted(settings.feeds.items()):
-        limit = feed_settings.silence_minutes * 60_000
-        feeds.append(
-            {
-                "name": name,
-                "closed": feed_settings.closed,
-                "open": feed_settings.open,
-                "last": last.get(name),
-                "silent": bool(limit) and not feed_settings.closed and now() - last.get(name, 0) > limit,
-                "silence_minutes": feed_settings.silence_minutes,
-                "waiting": waits.get(name, 0),
-                "dead": dead.get(name, 0),
-                "refused": refused.get(name),
-            }
-        )
-    seen_at = inbox.fact("call_log_seen_at")
+    silent = silent_feeds(here.settings, look)
+    feeds = [
+        {
+            "name": name,
+            "closed": feed.closed,
+            "open": feed.open,
+            "last": look.last_deliveries.get(name),
+            "silent": name in silent,
+            "silence_minutes": feed.silence_minutes,
+            "waiting": waits.get(name, 0),
+            "dead": dead.get(name, 0),
+            "refused": refused.get(name),
+        }
+        for name, feed in sorted(here.settings.feeds.items())
+    ]
+    seen_at = look.facts.get("call_log_seen_at")
     return {
-        "node": inbox.node(),
-        "forwarding": inbox.is_forwarding(),
-        "log": inbox.fact("call_log_state"),
-        "log_message": inbox.fact("call_log_message"),
+        "node": look.facts.get("node", ""),
+        "forwarding": here.inbox.is_forwarding(),
+        "log": look.facts.get("call_log_state"),
+        "log_message": look.facts.get("call_log_message"),
         "log_seen_at": int(seen_at) if seen_at else None,
-        "waiting": waiting,
-        "waiting_since": since,
+        "waiting": look.waiting,
+        "waiting_since": look.since,
         "dead": sum(dead.values()),
+        "low_disks": [disk for disk in disks(here.settings) if disk.low],
         "feeds": feeds,
     }
 

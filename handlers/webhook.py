@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException
 import schemas
 from config import FeedSettings, Settings
 from desk import Desk, News
-from forwarder import judge
+from forwarder import OUR_FAULT, judge
 from inbox import DEAD, IGNORED, RECEIVED, REFUSED, Inbox, Unavailable, now
 from schemas.reading import Delivery, Refusal
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("connector.webhook")
 
 RETRY_AFTER_SECONDS = "5"
+STRANGERS = ("wrong_key", "no_key", "feed_closed", "address_not_allowed", "too_large")  # refused and counted, not kept
 
 
 class Connector:
@@ -100,16 +101,19 @@ def store(here: Connector, delivery: Delivery) -> Response:
     """Recognise to choose the answer, store, answer. The forwarder understands the same bytes again, from the start."""
     outcome, said = judge(partial(schemas.recognise, delivery))
     try:
-        here.inbox.put(delivery, outcome)
+        id = here.inbox.put(delivery, outcome)
     except Unavailable as error:
         return on_inbox_error(error)
     if isinstance(said, Refusal):
-        log.warning("%s: refused a delivery as %s", delivery.feed, said.code)
+        log.warning("%s: refused delivery %d as %s", delivery.feed, id, said.code, extra={"delivery": id})
         return refusal(said.status, said.code, said.message)
     if outcome.state == IGNORED:
+        log.debug("%s: delivery %d ignored: %s", delivery.feed, id, outcome.reason, extra={"delivery": id})
         return answer(200, {"status": "ignored", "reason": outcome.detail})
     if outcome.state == DEAD:
-        log.error("%s: our own fault in understanding a delivery, kept as a dead letter", delivery.feed)
+        log.error(OUR_FAULT, delivery.feed, id, id, extra={"delivery": id})
+    else:
+        log.debug("%s: delivery %d accepted", delivery.feed, id, extra={"delivery": id})
     return answer(200, {"status": "accepted"})
 
 
@@ -220,15 +224,19 @@ def parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 def api_refusal() -> Response | None:
     """Why this caller may not use /api/* (Authorization: Bearer API_KEY), or None when it may."""
-    key = connector().settings.api_key
+    here = connector()
+    key = here.settings.api_key
     if not key:
+        message = "Обращения 1С выключены: администратор не задал API_KEY."
+        here.inbox.refuse("api", "api_closed", message)
         log.warning("api: closed, a request was refused; set API_KEY to open it")
-        return refusal(403, "api_closed", "Обращения 1С выключены: администратор не задал API_KEY.")
+        return refusal(403, "api_closed", message)
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and known([given.strip()], (key,)):
         return None
-    log.warning("api: refused, wrong or no key")
     message = "Ключ API неверный или не передан: нужен заголовок Authorization: Bearer <API_KEY>."
+    here.inbox.refuse("api", "wrong_key", message)
+    log.warning("api: refused, wrong or no key")
     return refusal(401, "wrong_key", message, {"WWW-Authenticate": 'Bearer realm="connector"'})
 
 

@@ -1,6 +1,7 @@
 """What every test may ask for: the two databases, a running service on each, and the command line beside it."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,3 +47,17 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def sqlite_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service on SQLite for tests to which the database does not matter."""
     yield from running(tmp_path_factory.mktemp("service-any"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MiB."""
+    if os.getuid() != 0:
+        if os.environ.get("CI") == "true":
+            pytest.fail("a full disk needs root to mount a small tmpfs")
+        pytest.skip("a full disk needs root to mount a small tmpfs")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], check=True)
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)

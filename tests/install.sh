@@ -13,6 +13,7 @@ need chromium chromium
 need chromedriver chromium-driver
 need nginx nginx-light
 need openssl openssl
+need promtool prometheus
 set -- odbc-mariadb libsqliteodbc "$@"
 for package in "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"

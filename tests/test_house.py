@@ -23,6 +23,7 @@ LEVELS = [
     "cli handlers",
     "rebuild doctor selftest transfer",
     "desk forwarder shown",
+    "state",
     "inbox calls",
     "fold models",
     "schemas",

@@ -8,8 +8,10 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psutil
 import pytest
@@ -121,6 +123,18 @@ def test_readyz_tells_that_the_call_log_is_away_and_that_it_is_back(on_mariadb: 
     own_mariadb.start()
     until(lambda: ready()["call_log"]["state"] == "ok", "readyz says ok", 40)
     assert ready()["waiting"] == 0
+
+
+def test_feed_status_is_written_soon_after_the_call_log_is_back_with_nothing_going_on(
+    on_mariadb: Service, own_mariadb: MariaDB
+) -> None:
+    until(lambda: on_mariadb.rows(models.FeedStatus), "feed_status is written")
+    own_mariadb.stop()
+    until(lambda: on_mariadb.get("/readyz").json()["call_log"]["state"] == "away", "readyz says away")
+    began = datetime.now(ZoneInfo("Europe/Moscow")).replace(tzinfo=None, microsecond=0)
+    own_mariadb.start()
+    until(lambda: on_mariadb.rows(models.FeedStatus)[0]["updated_at"] >= began, "feed_status is written", 40)
+    assert on_mariadb.letters() == []
 
 
 def test_a_service_starts_without_a_call_log_and_goes_on_by_itself_when_it_is_made(tmp_path: Path) -> None:
@@ -298,20 +312,6 @@ def test_an_inbox_that_another_process_locks_too_long_is_a_503_and_then_well_aga
     assert on_sqlite.post("/hs/UIScom/in", '{"call_session_id": 557}').json() == {"status": "accepted"}
     assert on_sqlite.call("557")["state"] == "ringing"
     assert on_sqlite.rows(Calls, provider_call_id="556") == []
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MiB."""
-    if os.getuid() != 0:
-        if os.environ.get("CI") == "true":
-            pytest.fail("a full disk needs root to mount a small tmpfs")
-        pytest.skip("a full disk needs root to mount a small tmpfs")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], check=True)
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_a_full_disk_is_a_503_and_what_was_acknowledged_stays(small_disk: Path, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from fold import Call
 from schemas import event as words
 from schemas.event import CallEvent
 from schemas.reading import Delivery
+from tests.rig.nginx import Nginx
 from tests.rig.service import KEYS, Service
 
 FOLDER = Path(__file__).resolve().parent.parent / "fixtures"
@@ -105,7 +106,7 @@ class Request:
             raise AssertionError(f"{self.name}: the call id {old} does not stand in the request as it is")
         return changed
 
-    def send(self, service: Service) -> tuple[int, dict[str, Any]]:
+    def send(self, service: Service | Nginx) -> tuple[int, dict[str, Any]]:
         """Send it with the feed's key; returns the status and the answer."""
         key = KEYS[self.feed]
         target = f"{self.target}{'&' if '?' in self.target else '?'}key={quote(key)}"

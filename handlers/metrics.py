@@ -1,0 +1,121 @@
+"""GET /metrics: Prometheus text counted from the inbox's tables at each scrape; no state in the process.
+
+docs/contract.md section 5 has the names, docs/operations.md what to do when deploy/alerts.yml rings.
+"""
+
+import ipaddress
+import sqlite3
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from flask import Blueprint, Response
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+
+from config import Settings
+from forwarder import TROUBLES
+from handlers.webhook import STRANGERS, api_refusal, client_address, connector, on_inbox_error
+from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, REFUSED, TROUBLE, Inbox, Unavailable, now
+from state import disks, probe, silent_feeds
+
+bp = Blueprint("metrics", __name__)
+
+
+@bp.get("/metrics")
+def metrics() -> Response:
+    """For this host itself, and for whoever has the API key."""
+    here = connector()
+    stranger = None if _is_local(client_address(here.settings)) else api_refusal()
+    if stranger is not None:
+        return stranger
+    try:
+        text = generate_latest(Tables(here.settings, here.inbox))
+    except OSError as error:
+        return on_inbox_error(error)
+    return Response(text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def _is_local(address: str) -> bool:
+    try:
+        return not address or ipaddress.ip_address(address).is_loopback  # a peer on a unix socket has no address
+    except ValueError:
+        return False
+
+
+class Tables(Collector):
+    """What one look at the inbox shows, as metrics. What alerts count from is there as 0 before it first happens: an
+    increase from nothing is none to Prometheus."""
+
+    def __init__(self, settings: Settings, inbox: Inbox) -> None:
+        self.settings, self.inbox = settings, inbox
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric. Raises sqlite3.Error or OSError when the inbox cannot be read."""
+        look, at = self.inbox.look(), now()
+        feeds = sorted(name for name, feed in self.settings.feeds.items() if not feed.closed)
+        deliveries = {(feed, state): 0 for feed in feeds for state in (RECEIVED, FORWARDED, IGNORED, DEAD)}
+        refusals = {(feed, reason): 0 for feed in [*feeds, "api"] for reason in STRANGERS}
+        errors = {(reason,): 0 for reason in TROUBLES}
+        for feed, outcome, reason, total, _, _ in look.counters:
+            if outcome == TROUBLE:
+                errors[(reason,)] = total
+            elif outcome == REFUSED:
+                refusals[feed, reason] = total
+            else:
+                deliveries[feed, outcome] = deliveries.get((feed, outcome), 0) + total
+        dead = {(feed, "our_fault"): 0 for feed in feeds} | {(feed, reason): n for feed, reason, n in look.dead}
+        last = {(feed,): moment / 1000 for feed, moment in look.last_deliveries.items()}
+        silent = silent_feeds(self.settings, look)
+        told = {(feed,): feed in silent for feed in feeds if self.settings.feeds[feed].silence_minutes}
+        places = disks(self.settings)
+        seen_at = int(look.facts.get("call_log_seen_at", 0)) / 1000
+        reason = look.facts.get("call_log_reason", "")
+
+        yield _counter("deliveries", "Deliveries that came to be so.", FEED_OUTCOME, deliveries)
+        yield _counter("refusals", "Requests that were refused and not kept.", FEED_REASON, refusals)
+        yield _gauge("last_delivery_timestamp_seconds", "When the feed's last delivery was stored.", FEED, last)
+        yield _gauge("feed_silent", "1: silent for longer than its <FEED>_SILENCE_MINUTES.", FEED, told)
+        yield _gauge("dead_letters", "Dead letters that there are now.", FEED_REASON, dead)
+        yield _one("waiting_deliveries", "Deliveries that wait to be forwarded.", look.waiting)
+        age = (at - look.since) / 1000 if look.since is not None else 0
+        yield _one("oldest_waiting_age_seconds", "How long ago the oldest waiting delivery was received; 0: none.", age)
+        yield _counter("forward_errors", "Batches that failed and were tried again.", ("reason",), errors)
+        yield _one("forwarding", "1: a process of this host forwards this inbox.", self.inbox.is_forwarding())
+        is_up = look.facts.get("call_log_state") == "ok"
+        yield _one("call_log_up", "1: the call log answered the forwarder's last question.", is_up)
+        yield _one("call_log_seen_timestamp_seconds", "When the forwarder last asked the call log.", seen_at)
+        differs = reason == "schema_differs"
+        yield _one("call_log_schema_differs", "1: its tables are of another release, nothing is forwarded.", differs)
+        yield _one("inbox_accepting", "1: a delivery could be stored now.", self._accepting())
+        yield _gauge("disk_free_bytes", "Bytes left to us on the disk.", DISK, {(d.holds,): d.free for d in places})
+        yield _gauge("disk_size_bytes", "Bytes that the disk has.", DISK, {(d.holds,): d.size for d in places})
+        yield _gauge("disk_low", "1: time to make room.", DISK, {(d.holds,): d.low for d in places})
+
+    def _accepting(self) -> bool:
+        try:
+            probe(self.settings, self.inbox)
+        except (Unavailable, OSError, sqlite3.Error):
+            return False
+        return True
+
+
+FEED, FEED_OUTCOME, FEED_REASON, DISK = ("feed",), ("feed", "outcome"), ("feed", "reason"), ("holds",)
+
+
+def _counter(name: str, what: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Metric:
+    return _filled(CounterMetricFamily(f"connector_{name}", what, labels=labels), values)
+
+
+def _gauge(name: str, what: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Metric:
+    return _filled(GaugeMetricFamily(f"connector_{name}", what, labels=labels), values)
+
+
+def _filled(metric: CounterMetricFamily | GaugeMetricFamily, values: Mapping[Any, float]) -> Metric:
+    for labels, value in sorted(values.items()):
+        metric.add_metric(labels, value)
+    return metric
+
+
+def _one(name: str, what: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"connector_{name}", what, value)
