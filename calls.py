@@ -59,8 +59,12 @@ def apply(
     now: int,
     known: Position,
     reach: Callable[[int], object],
+    raise_calls: bool = True,
 ) -> Applied:
     """Insert the events and write the calls anew, in one transaction; repeats of an event change nothing.
+
+    With `raise_calls` off, events of calls that are not there are left out: what is purged or forgotten meanwhile is not
+    brought back by who speaks of a call that he has seen (a rebuild, ends that never come).
 
     `now` is milliseconds since 1970 UTC, `zone` the call log's TIMEZONE, `known` the position of the last commit that
     this node saw; `reach` is told the highest change_no before the commit, whose outcome a crash may hide. Raises
@@ -69,7 +73,7 @@ def apply(
     batch = _Batch(db, node, zone, now)
     try:
         with db.atomic("IMMEDIATE") if not batch.mysql else db.atomic():
-            applied = batch.write(events, known)
+            applied = batch.write(events, known, raise_calls)
             if applied.changed:
                 reach(applied.position.change_no)
             return applied
@@ -121,11 +125,14 @@ class _Batch:
 
     # -- the batch
 
-    def write(self, events: Sequence[CallEvent], known: Position) -> Applied:
+    def write(self, events: Sequence[CallEvent], known: Position, raise_calls: bool = True) -> Applied:
         calls = sorted({(event.provider, event.provider_call_id) for event in events})
         if not self.mysql:  # BEGIN IMMEDIATE is the lock: the counter can be read at once
             self.check_schema()
             self.counter(known)
+        if not raise_calls:
+            calls = sorted(self.there(calls))
+            events = [event for event in events if (event.provider, event.provider_call_id) in calls]
         self.lock(calls)
         if self.mysql:
             self.check_schema()
@@ -143,6 +150,17 @@ class _Batch:
         # change_no is unique and the real one is drawn last: until then a number nobody else draws
         rows = [(self.new_id(), -secrets.randbits(62) - 1, provider, call) for provider, call in calls]
         self.insert(Calls, columns, rows, "keep")
+
+    def there(self, calls: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """Those of the calls that there are, with their ids, locked to the commit in the order of `lock`."""
+        found = {}
+        for provider in sorted({provider for provider, _ in calls}):
+            ids = sorted(call for owner, call in calls if owner == provider)
+            where = f"provider = {self.db.param} AND {self.among('provider_call_id', ids)}"
+            where += " ORDER BY provider_call_id" + (" FOR UPDATE" if self.mysql else "")
+            for id, call in self.select(Calls, ("id", "provider_call_id"), where, [provider, *ids]):
+                found[provider, call] = id
+        return found
 
     def check_schema(self) -> None:
         row = self.db.execute_sql("SELECT version FROM schema_info WHERE id = 1").fetchone()
@@ -437,6 +455,33 @@ def differences(
         if changed:
             found[there["id"]] = changed
     return found
+
+
+# ------------------------------------------------------------------------------------------------------------ removal
+
+
+def remove(
+    db: Database, calls: Sequence[tuple[str, str]], still: Any = None, also: Callable[[set[int]], None] | None = None
+) -> dict[str, int]:
+    """Delete these calls (provider, provider_call_id) with their events, legs and recordings, in one transaction with the
+    batch's locks; those only for which the condition `still` holds under the lock. `also` is told their ids before
+    anything is deleted. Returns table -> how many rows. Raises SchemaDiffers."""
+    batch = _Batch(db, "", UTC, 0)
+    gone = {table._meta.table_name: 0 for table in (Calls, CallEvents, CallLegs, CallRecordings)}
+    with db.atomic("IMMEDIATE") if not batch.mysql else db.atomic():
+        ids = set(batch.there(calls).values())
+        batch.check_schema()
+        if still is not None and ids:
+            chosen = Calls.select(Calls.id).where(Calls.id.in_(list(ids)), still)
+            ids = {id for (id,) in chosen.tuples().execute(db)}
+        if not ids:
+            return gone
+        if also is not None:
+            also(ids)
+        for table in (CallEvents, CallLegs, CallRecordings):
+            gone[table._meta.table_name] = table.delete().where(table.call_id.in_(list(ids))).execute(db)
+        gone["calls"] = Calls.delete().where(Calls.id.in_(list(ids))).execute(db)
+    return gone
 
 
 # -------------------------------------------------------------------------------------------------------- feed_status

@@ -4,6 +4,7 @@ It understands each delivery again from its raw bytes with the function that cho
 database that was away for a night, a replay and a restored call log all take this one way.
 """
 
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -20,7 +21,8 @@ import calls
 import schemas
 from calls import Indigestible, Restored, SchemaDiffers
 from config import Settings
-from inbox import DEAD, FORWARDED, IGNORED, Inbox, Outcome, now
+from forgotten import Forgotten
+from inbox import DEAD, FORGOTTEN, FORWARDED, IGNORED, Inbox, Outcome, now
 from models import open_database
 from schemas.event import CallEvent
 from schemas.reading import Delivery, Ignored, Refusal
@@ -45,6 +47,7 @@ TROUBLES: dict[str, tuple[type[Exception], ...]] = {
     "inbox": (OSError, sqlite3.Error),
     "our_fault": (Exception,),
 }
+DAY = 86_400_000  # milliseconds
 
 
 def judge(read: Callable[[], T]) -> tuple[Outcome, T | Refusal | None]:
@@ -79,6 +82,7 @@ class Forwarder:
 
     def __init__(self, settings: Settings, inbox: Inbox) -> None:
         self.settings, self.inbox = settings, inbox
+        self.forgotten = Forgotten(settings.inbox_dir)
         self._db: peewee.Database | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -94,6 +98,8 @@ class Forwarder:
 
     def start(self) -> None:
         """Called in a worker, after the fork (gunicorn's post_worker_init): a thread does not survive a fork."""
+        with contextlib.suppress(OSError):  # no inbox, no restore of it; _run says what is wrong
+            self.inbox.use()  # for life: nothing is restored under a worker, however idle it is
         self._thread = threading.Thread(target=self._run, name="forwarder", daemon=True)
         self._thread.start()
 
@@ -199,8 +205,11 @@ class Forwarder:
                     return total
 
     def step(self) -> Report:
-        """One batch: at most 256 deliveries, in the order in which they came."""
-        report = Report()
+        """One batch: at most 256 deliveries, in the order in which they came. Nobody is forgotten in the middle of it."""
+        with self.forgotten.held():
+            return self._step(Report())
+
+    def _step(self, report: Report) -> Report:
         batch: list[tuple[Delivery, CallEvent]] = []
         settled: list[tuple[Delivery, Outcome]] = []
         waiting = self.inbox.waiting()
@@ -210,6 +219,8 @@ class Forwarder:
             zone = self.settings.feeds[delivery.feed].timezone
             outcome, event = judge(partial(schemas.understand, delivery, zone))
             if isinstance(event, CallEvent):
+                outcome = self._past(event) or outcome
+            if isinstance(event, CallEvent) and outcome.state != IGNORED:
                 batch.append((delivery, event))
             else:
                 settled.append((delivery, outcome))
@@ -217,12 +228,26 @@ class Forwarder:
             self.inbox.settle(settled)
             for delivery, outcome in settled:
                 _tell(delivery, outcome)
+            if any(outcome.reason == FORGOTTEN for _, outcome in settled):
+                self.inbox.truncate_log()  # its -wal has the body still
             report.ignored = sum(outcome.state == IGNORED for _, outcome in settled)
             report.dead = len(settled) - report.ignored
         if batch:
             self._forward(batch, report)
         self._drained = not self.inbox.waiting(most=1)
         return report
+
+    def _past(self, event: CallEvent) -> Outcome | None:
+        """Why an event must not raise a call: it is past CALLS_DAYS, or of somebody forgotten. None: it may."""
+        if self.forgotten.of(event):
+            return Outcome(
+                IGNORED, FORGOTTEN, "Звонок или номер удалён по требованию человека: тело уведомления стёрто."
+            )
+        days = self.settings.calls_days
+        if days and min(event.moment, event.received_at) < now() - days * DAY:
+            sentence = f"Событие старше CALLS_DAYS ({days}): звонок уже удалён из журнала или был бы удалён."
+            return Outcome(IGNORED, "too_old", sentence)
+        return None
 
     def _forward(self, batch: list[tuple[Delivery, CallEvent]], report: Report) -> None:
         try:
@@ -257,17 +282,18 @@ class Forwarder:
             _tell(delivery, outcome)
         return outcomes
 
-    def _write(self, events: Sequence[CallEvent]) -> calls.Applied:
+    def _write(self, events: Sequence[CallEvent], raise_calls: bool = True) -> calls.Applied:
         db = self._database()
         try:
             known = self.inbox.position()
             applied = calls.apply(
                 db, events, node=self.inbox.node(), zone=self.settings.timezone, now=now(), known=known,
                 reach=self.inbox.reach,
+                raise_calls=raise_calls,
             )  # fmt: skip
         except Restored as restored:
             self._mend(db, str(restored))
-            return self._write(events)
+            return self._write(events, raise_calls)
         self._seen()
         return applied
 
@@ -280,6 +306,8 @@ class Forwarder:
             "%s: it was restored or replaced; %d deliveries are forwarded again, changes go on from %d",
             what, count, position.change_no,
         )  # fmt: skip
+        if self.forgotten.known():
+            log.warning("who was forgotten may be in the restored call log: run flask forget --again")
 
     def tick(self, always: bool = False) -> None:
         """Every few seconds: end the calls whose end never came. Once a minute: tell 1C that the service lives."""
@@ -311,7 +339,7 @@ class Forwarder:
             )
             if not late:
                 return
-            applied = self._write(late)
+            applied = self._write(late, raise_calls=False)
             self.inbox.settle([], applied.position)
             log.info("%d calls ended that nobody told the end of", applied.changed)
             if not applied.changed:

@@ -39,6 +39,7 @@ LOOKED_THROUGH = 5000  # deliveries that one question of a person looks through 
 RECEIVED, FORWARDED, IGNORED, DEAD = "received", "forwarded", "ignored", "dead"
 REFUSED = "refused"  # never stored (stranger, oversize): a counter's outcome only
 TROUBLE = "trouble"  # the forwarder's, of no feed: a counter's outcome only
+FORGOTTEN = "forgotten"  # the reason of an ignored delivery of which nothing is kept (retention.py)
 
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS deliveries (
@@ -361,16 +362,17 @@ class Inbox:
                 "UPDATE deliveries SET state = ?, reason = ?, detail = ?, event_key = ?, settled_at = ? WHERE id = ?",
                 [(o.state, o.reason, o.detail, o.event_key, at, d.id) for d, o in outcomes],
             )
+            db.executemany(
+                "UPDATE deliveries SET body = x'', query = '' WHERE id = ?",
+                [(d.id,) for d, o in outcomes if o.reason == FORGOTTEN],
+            )
             self._count(db, [(d.feed, o, d.received_at) for d, o in outcomes])
             if position is not None:
                 _remember(db, "position", json.dumps([position.change_no, position.incarnation, position.past]))
 
     def position(self) -> Position:
         """The call log's position as this node last saw it."""
-        value = self.fact("position")
-        change_no, incarnation, *past = json.loads(value) if value else (0, "")
-        known = tuple((mark, number) for mark, number in (past[0] if past else ()))
-        return Position(change_no, incarnation, int(self.fact("reached") or 0), known)
+        return read_position(self._db())
 
     def reach(self, change_no: int) -> None:
         """The highest number of the batch that is about to be committed to the call log."""
@@ -394,27 +396,30 @@ class Inbox:
             count += len(again)
 
     def replay(self, ids: list[int]) -> int:
-        """Understand these deliveries again: they wait for the forwarder whatever they were; returns how many."""
+        """Understand these deliveries again: they wait for the forwarder whatever they were, but for the forgotten ones,
+        of which nothing is left to understand; returns how many."""
         with self._writing(synchronous="FULL") as db:
             changed = db.executemany(
-                "UPDATE deliveries SET state = ?, reason = '', detail = '', settled_at = NULL WHERE id = ?",
-                [(RECEIVED, id) for id in ids],
+                "UPDATE deliveries SET state = ?, reason = '', detail = '', settled_at = NULL WHERE id = ? AND reason <> ?",
+                [(RECEIVED, id, FORGOTTEN) for id in ids],
             ).rowcount
         self.wake()
         return int(changed)
 
-    def purge(self, before: int, dead: bool = False) -> dict[str, int]:
-        """Delete forwarded and ignored deliveries received before the moment, dead ones only when told to, waiting
-        ones never; returns how many of each state."""
+    def purge(self, before: int, dead: bool | int = False) -> dict[str, int]:
+        """Delete forwarded and ignored deliveries received before the moment, dead ones only when told to (or before a
+        moment of their own), waiting ones never; returns how many of each state."""
         gone: dict[str, int] = {}
-        for state in (FORWARDED, IGNORED, *([DEAD] if dead else [])):
+        for state, moment in ((FORWARDED, before), (IGNORED, before), (DEAD, before if dead is True else int(dead))):
+            if not moment:
+                continue
             gone[state] = 0
             while True:  # in small bites: the writer threads wait meanwhile
                 with self._writing() as db:
                     count = db.execute(
                         "DELETE FROM deliveries WHERE id IN "
                         "(SELECT id FROM deliveries WHERE received_at < ? AND state = ? ORDER BY id LIMIT 1000)",
-                        (before, state),
+                        (moment, state),
                     ).rowcount
                 gone[state] += count
                 if count < 1000:
@@ -422,6 +427,44 @@ class Inbox:
         with self._writing() as db:
             db.execute("DELETE FROM placements WHERE placed_at < ?", (before,))
         return gone
+
+    def pages(self, after: int = 0, size: int = 500) -> Iterator[list[Letter]]:
+        """Every stored delivery after this id, in the order of ids, page by page."""
+        while True:
+            rows = self._db().execute(
+                f"SELECT id, {_COLUMNS}, state, reason, detail, event_key, settled_at FROM deliveries "
+                "WHERE id > ? ORDER BY id LIMIT ?",
+                (after, size),
+            ).fetchall()  # fmt: skip
+            if not rows:
+                return
+            after = rows[-1][0]
+            yield [_letter(row) for row in rows]
+
+    def erase(self, ids: list[int]) -> int:
+        """Delete these deliveries, whatever their state; returns how many were there."""
+        with self._writing(synchronous="FULL") as db:
+            return db.executemany("DELETE FROM deliveries WHERE id = ?", [(id,) for id in ids]).rowcount
+
+    def erase_mentions(self, mentioned: Callable[[str], bool]) -> dict[str, int]:
+        """Beside the deliveries: placements whose answer mentions somebody are deleted, a counter's last message and the
+        facts that do are emptied; returns how many of each."""
+        done = {}
+        with self._writing(synchronous="FULL") as db:
+            for table, key, text, change in (
+                ("placements", "request_id", "answer", "DELETE FROM placements WHERE request_id = ?"),
+                ("counters", "last_message", "last_message",
+                 "UPDATE counters SET last_message = '' WHERE last_message = ?"),
+                ("facts", "value", "value", "UPDATE facts SET value = '' WHERE value = ? AND name = 'call_log_message'"),
+            ):  # fmt: skip
+                rows = db.execute(f"SELECT DISTINCT {key}, {text} FROM {table}").fetchall()
+                done[table] = db.executemany(change, [(key,) for key, said in rows if mentioned(said)]).rowcount
+        return {table: max(0, count) for table, count in done.items()}
+
+    def truncate_log(self) -> bool:
+        """Bring all that was written into inbox.db itself and empty its -wal; False while a reader is in the way."""
+        with self._turn_and_connection() as db:
+            return bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
 
     # ------------------------------------------------------------------------------------------ click to call
 
@@ -644,6 +687,23 @@ class Inbox:
             else:
                 yield True
 
+    def use(self) -> None:
+        """Say that this process uses DATA_DIR, as long as it lives; waits while a restore replaces its files."""
+        self._make_directory()
+        used = os.open(self.directory / "use.lock", os.O_RDONLY | os.O_CREAT, 0o600)  # a read-only disk will do
+        fcntl.flock(used, fcntl.LOCK_SH)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[bool]:
+        """False when any other process uses DATA_DIR, idle or not; True: none does, nor will until the block ends."""
+        self._make_directory()
+        with open(self.directory / "use.lock", "a") as used, self.forwarding(wait=False) as mine:
+            try:
+                fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                mine = False
+            yield mine
+
     def is_forwarding(self) -> bool:
         """Whether any process of this host forwards this inbox. It looks without writing, and shares its look: two who
         look at once take neither of them for a forwarder."""
@@ -661,6 +721,12 @@ class Inbox:
         """A transaction of this thread, when it is its turn."""
         db = self._db(synchronous)  # before the turn: making a connection takes one too
         with self._turn(), _transaction(db):
+            yield db
+
+    @contextlib.contextmanager
+    def _turn_and_connection(self) -> Iterator[sqlite3.Connection]:
+        db = self._db("FULL")
+        with self._turn():
             yield db
 
     @contextlib.contextmanager
@@ -689,6 +755,7 @@ class Inbox:
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA secure_delete = ON")  # what is forgotten leaves no bytes behind, nor do its earlier states
         db.execute("PRAGMA synchronous = FULL")
         if db.execute("PRAGMA user_version").fetchone()[0] < USER_VERSION:
             db.executescript(SCHEMA)
@@ -696,6 +763,12 @@ class Inbox:
             db.execute("INSERT OR IGNORE INTO facts VALUES ('node', ?)", (node,))
         db.execute(f"PRAGMA synchronous = {synchronous}")
         return db
+
+    def close(self) -> None:
+        """Let go of this thread's connection."""
+        if getattr(self._local, "pid", 0) == os.getpid():
+            self._local.db.close()
+            self._local.pid = 0
 
     def _make_directory(self) -> None:
         if not self.directory.is_dir():
@@ -717,6 +790,14 @@ def _transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def read_position(db: sqlite3.Connection) -> Position:
+    """The call log's position as the inbox in this database last saw it."""
+    facts = dict(db.execute("SELECT name, value FROM facts WHERE name IN ('position', 'reached')"))
+    change_no, incarnation, *past = json.loads(facts.get("position", '[0, ""]'))
+    known = tuple((mark, number) for mark, number in (past[0] if past else ()))
+    return Position(change_no, incarnation, int(facts.get("reached", 0)), known)
 
 
 def _remember(db: sqlite3.Connection, name: str, value: str) -> None:

@@ -340,7 +340,7 @@ def open_database(url: str, create: bool = False, patience: int = 10) -> Databas
         uri=True,
         cached_statements=8,  # a batch's statements are hundreds of KiB each when prepared
         timeout=patience,
-        pragmas={"journal_mode": "wal", "synchronous": "full"},
+        pragmas={"journal_mode": "wal", "synchronous": "full", "secure_delete": "on"},
     )
 
 

@@ -55,7 +55,7 @@ def rebuild(
             applied = calls.apply(
                 db, [event for told in events.values() for event in told],
                 node=inbox.node(), zone=settings.timezone, now=now(), known=inbox.position(),
-                reach=inbox.reach,
+                reach=inbox.reach, raise_calls=False,
             )  # fmt: skip
             inbox.settle([], applied.position)
         yield len(ids), changes

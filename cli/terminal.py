@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -29,11 +30,23 @@ def settings() -> Settings:
 def inbox() -> Inbox:
     """The running application's inbox."""
     found: Inbox = current_app.extensions["connector"].inbox
+    _use(found)
     return found
+
+
+def _use(box: Inbox) -> None:
+    """No restore while a command is at work, nor a command while a restore is."""
+    if box.directory not in _used:
+        box.use()
+        _used.add(box.directory)
+
+
+_used: set[Path] = set()
 
 
 def call_log() -> peewee.Database:
     """The call log, connected; a sentence and exit status 1 when it does not answer."""
+    _use(current_app.extensions["connector"].inbox)
     try:
         database = models.open_database(settings().database_url)
         database.connect()

@@ -21,13 +21,14 @@ LEVELS = [
     "wsgi",
     "app",
     "cli handlers",
-    "rebuild doctor selftest transfer",
+    "backup",
+    "rebuild retention doctor selftest transfer",
     "desk forwarder shown",
     "state",
     "inbox calls",
-    "fold models",
+    "fold models forgotten",
     "schemas",
-    "config logs",
+    "config logs acts",
 ]
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names.split()}
 CODE = [*ROOT.glob("*.py"), *ROOT.glob("cli/*.py"), *ROOT.glob("handlers/*.py"), *ROOT.glob("schemas/*.py")]

@@ -1,7 +1,8 @@
 """Run a flask command that dies, or fails, at its k-th write: `python -m tests.rig.crash before|after|error K ARGUMENTS`.
 
-A write is any statement but SELECT and PRAGMA that goes to the inbox or to the call log, BEGIN and COMMIT among them: the
-method of SQLite's own tests, one step at a time. Prints how many writes there were when none was the k-th.
+A write is any statement but SELECT and PRAGMA that goes to the inbox or to the call log, BEGIN and COMMIT among them,
+and a change of a file's name: the method of SQLite's own tests, one step at a time. Prints how many writes there were when
+none was the k-th.
 """
 
 import os
@@ -54,8 +55,14 @@ def commit(self: Any) -> Any:
     return step("COMMIT", lambda: real_commit(self))
 
 
+def renaming(run: Any) -> Any:
+    return lambda *a, **k: step(run.__name__, lambda: run(*a, **k))
+
+
 peewee.Database.execute_sql = execute_sql  # type: ignore[method-assign]
 peewee.Database.commit = commit  # type: ignore[method-assign]
+for name in ("link", "rename", "replace"):
+    setattr(os, name, renaming(getattr(os, name)))
 
 if __name__ == "__main__":
     from wsgi import app

@@ -1,0 +1,26 @@
+"""flask acts: destruction records, as the act and the export that Roskomnadzor's order 179 asks for."""
+
+import json
+from datetime import datetime
+
+import click
+from flask.cli import with_appcontext
+
+import acts
+from cli import terminal
+
+
+@click.command("acts")
+@click.option("--since", type=click.DateTime(), help="Only those begun since this moment (TIMEZONE's wall clock).")
+@terminal.json_option
+@with_appcontext
+def command(since: datetime | None, as_json: bool) -> None:
+    """What purge and forget have deleted: acts in Russian, to be filled in, signed and kept for three years."""
+    found = acts.records(terminal.settings().data_dir / "acts", since)
+    if as_json:
+        for said in found:
+            click.echo(json.dumps(said, ensure_ascii=False))
+    elif found:
+        click.echo("\n\n".join(map(acts.told, found)))
+    else:
+        click.echo("Записей об уничтожении нет.")

@@ -1,0 +1,124 @@
+"""flask forget: a person's number out of the call log, the contacts and the inbox, for good."""
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+import peewee
+from flask.cli import with_appcontext
+
+import acts
+import backup
+import calls
+import retention
+from cli import terminal
+from forgotten import SHORTEST, Forgotten, numbers_in
+from inbox import now
+from schemas.reading import phone
+
+WHY = "отзыв согласия / требование субъекта"
+AGAIN = "повторное удаление ранее удалённых"
+
+
+@click.command("forget")
+@click.argument("number", default="")
+@click.option("--again", is_flag=True, help="All who were forgotten before: after a call log was restored from a copy.")
+@click.option("--why", default=WHY, show_default=True, help="For the destruction record; without the number.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes-own", is_flag=True, help="Even if it is one of the company's own: where it was the client.")
+@with_appcontext
+def command(number: str, again: bool, why: str, yes: bool, yes_own: bool) -> None:
+    """Delete the calls, events, contacts and deliveries of NUMBER, in any spelling, and keep only its keyed hash.
+
+    The service may run. On several nodes: on each of them. A later call of the same person is an ordinary call.
+    """
+    number = phone(number.strip())
+    if again == bool(number):
+        terminal.fail("name a number, or --again")
+    if number and not (number.isascii() and number.isdigit() and len(number) >= SHORTEST):
+        terminal.fail("that is no phone number")
+    if number in numbers_in(why):
+        terminal.fail("--why must not hold the number: the record is kept for three years")
+    settings, box, log = terminal.settings(), terminal.inbox(), terminal.call_log()
+    who = Forgotten(settings.inbox_dir)
+    try:
+        if number:
+            own = retention.own(log, number)
+            if own and not yes_own:
+                counts = ", ".join(f"{count} in {column}" for column, count in own.items())
+                terminal.fail(
+                    f"it is one of the company's own ({counts}); --yes-own forgets it where it was the client"
+                )
+            if not yes:
+                _confirm(number, bool(own))
+        kind, why = ("forget", why) if number else ("again", why if why != WHY else AGAIN)
+        with acts.record(settings.data_dir / "acts", box.node(), settings.timezone, kind, why) as record:
+            if number:
+                with who.held():
+                    record.said["digest"] = who.add(now(), number, own=bool(own))
+                record.begin()
+            gone = _sweep(who.only(number) if number else who, record, "deleting")
+    except (peewee.PeeweeException, calls.SchemaDiffers) as error:
+        terminal.fail(f"not all was deleted: {type(error).__name__}: {error}; run flask forget --again")
+    click.echo("deleted: " + (", ".join(f"{count} {name}" for name, count in gone.items()) or "nothing was there"))
+    for what, empty in (("inbox", box.truncate_log()), ("call log", retention.truncate_log(log))):
+        if not empty:
+            click.echo(f"a reader holds the {what}'s -wal file, deleted bytes may be in it until the service restarts")
+    if isinstance(log, peewee.MySQLDatabase):
+        click.echo("MySQL's own binary logs and dumps still hold it until they are deleted")
+    click.echo("\n".join(_copies(datetime.now(UTC))))
+    click.echo("the provider's own records and 1C's data are not touched; the record of this: flask acts")
+
+
+def _confirm(number: str, own: bool) -> None:
+    trial = Forgotten(None)
+    trial.add(now(), number, own=own)
+    there = _sweep(trial.only(number), None, "looking")
+    click.echo("there are: " + (", ".join(f"{count} {name}" for name, count in there.items()) or "none"))
+    if not sys.stdin.isatty():
+        terminal.fail("nothing was deleted: --yes deletes without asking")
+    if not click.confirm("Delete them for good?"):
+        terminal.fail("nothing was deleted")
+
+
+def _sweep(who: Forgotten, record: acts.Record | None, label: str) -> dict[str, int]:
+    """Counts of what the sweep found, with a progress bar on a terminal."""
+    log, box, settings = terminal.call_log(), terminal.inbox(), terminal.settings()
+    gone: dict[str, int] = {}
+    length = retention.steps(log, box) if sys.stderr.isatty() else 0
+    with click.progressbar(length=length, label=label, hidden=not sys.stderr.isatty(), file=sys.stderr) as bar:
+        for bite in retention.sweep(log, box, settings, who, record):
+            bar.update(1)
+            for name, count in bite.items():
+                gone[name] = gone.get(name, 0) + count
+    return {name: count for name, count in gone.items() if count}
+
+
+def _copies(at: datetime) -> list[str]:
+    """Until when backups still hold what was deleted."""
+    box = terminal.inbox()
+    said = []
+    directory = box.fact("backup_directory")
+    if not directory:
+        said.append(
+            "no flask backup was made here: any copy made before now still holds it; delete such copies yourself"
+        )
+    else:
+        before = [one for one in backup.backups(Path(directory)) if one.at <= at]
+        keep = int(box.fact("backup_keep") or 0)
+        if not before:
+            said.append(f"{directory} has no backup that holds it")
+        else:
+            said.append(f"{len(before)} backups in {directory} may hold it, the newest is {before[-1].path.name}")
+            if keep:
+                until = at + timedelta(days=keep)
+                said.append(f"with a backup a day and --keep {keep} the last of them is gone on {until:%Y-%m-%d}")
+            else:
+                said.append("nothing deletes them by itself: flask backup --keep N does, or delete them yourself")
+        said.append("when one of them is restored by flask restore, the number is deleted from it again")
+    log = backup.call_log_file(terminal.settings())
+    for folder in {box.directory, log.parent if log else box.directory}:
+        for aside in sorted(folder.glob("*.before-*")):
+            said.append(f"{aside} was kept by a restore and may hold it: delete it")
+    return said
