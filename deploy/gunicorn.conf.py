@@ -53,10 +53,16 @@ def pre_fork(server, worker):  # type: ignore[no-untyped-def]
     gc.freeze()  # a collection in a worker writes to every object it looks at, and the shared pages are copied
 
 
+def post_fork(server, worker):  # type: ignore[no-untyped-def]
+    # A worker born later gets the settings that were checked at the start or the reload, not a file half edited since:
+    # one that fails to boot would take the whole service down.
+    worker.app.callable = worker.app.callable or importlib.import_module("app").create_app(_settings)
+
+
 def post_worker_init(worker):  # type: ignore[no-untyped-def]
     worker.wsgi.extensions["connector"].forwarder.start()
 
 
 def worker_exit(server, worker):  # type: ignore[no-untyped-def]
-    if worker.wsgi is not None:
+    if getattr(worker, "wsgi", None) is not None:
         worker.wsgi.extensions["connector"].forwarder.stop(5)

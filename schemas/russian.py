@@ -66,6 +66,8 @@ DELIVERIES = {
 
 # Why a delivery is dead, ignored, or was not taken at all: the codes of Refusal, Ignored, Outcome and Inbox.refuse.
 CODES = {
+    "too_old": "звонок старше срока хранения",
+    "forgotten": "удалено по требованию человека",
     "cut_short": "тело оборвалось",
     "empty": "тело пустое",
     "not_text": "тело не текст в UTF-8",

@@ -14,7 +14,10 @@ need chromedriver chromium-driver
 need nginx nginx-light
 need openssl openssl
 need promtool prometheus
-set -- odbc-mariadb libsqliteodbc "$@"
+need systemd-analyze systemd
+need shellcheck shellcheck
+need curl curl
+set -- odbc-mariadb libsqliteodbc python3-venv "$@"
 for package in "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"
 done

@@ -310,9 +310,13 @@ def test_every_column_has_its_rule_and_every_field_its_name():
 
 
 def test_every_reason_that_the_code_gives_has_its_russian():
-    given = r"Refusal\(\s*4\d\d|Ignored\(|Outcome\(\s*DEAD|\.refuse\(\s*\w+|_refuse\(here|return 40\d"
+    given = r"Refusal\(\s*4\d\d|Ignored\(|Outcome\(\s*(?:DEAD|IGNORED)|\.refuse\(\s*\w+|_refuse\(here|return 40\d"
     pattern = re.compile(rf'(?:{given}),?\s*"(\w+)"|code = "(\w+)"')
-    sources = [*ROOT.glob("*.py"), *ROOT.glob("handlers/*.py"), *ROOT.glob("schemas/*.py")]
+    sources = [
+        *(path for path in ROOT.glob("*.py") if path.name != "doctor.py"),
+        *ROOT.glob("handlers/*.py"),
+        *ROOT.glob("schemas/*.py"),
+    ]
     codes = {first or second for path in sources for first, second in pattern.findall(path.read_text("utf-8"))}
     assert codes - set(russian.CODES) == set()
     assert len(codes) > 20

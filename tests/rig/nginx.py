@@ -1,6 +1,7 @@
-"""A real nginx (Debian's) on a private port with a configuration of the test's, ended by pid."""
+"""A real nginx (Debian's) on a private port with the shipped site or a configuration of the test's, ended by pid."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import requests
 
 from tests.rig.mariadb import PATH
-from tests.rig.service import free_port, until
+from tests.rig.service import ROOT, free_port, until
 
 PROGRAM = shutil.which("nginx", path=PATH)
 
@@ -17,6 +18,25 @@ PROGRAM = shutil.which("nginx", path=PATH)
 def missing() -> str | None:
     """One sentence that names the Debian package to install, None when it is there."""
     return None if PROGRAM else "nginx is not installed: install the Debian package nginx-light"
+
+
+def site(directory: Path, socket: Path, **edits: str) -> str:
+    """deploy/nginx.conf as an http block, its paths in `directory`. `edits`: directives with another value."""
+    text = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
+    for old, new in {
+        "listen [::]:80;": "",
+        "listen 80;": "listen 127.0.0.1:%PORT%;",
+        "/run/pbx-connector/gunicorn.sock": str(socket),
+        "/var/log/nginx": str(directory),
+        "/etc/nginx/pbx-connector": str(directory / "own"),
+        "/var/www/pbx-connector": str(directory / "www"),
+    }.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    for name, value in edits.items():
+        text, found = re.subn(rf"(?m)^(\s*{name}) [^;]+;", rf"\1 {value};", text)
+        assert found, name
+    return text
 
 
 class Nginx:

@@ -1,0 +1,152 @@
+"""The service as its unit runs it behind the shipped nginx site; the test does systemd's part: socket, notify, reload.
+
+Releases are copies of the code side by side, `current` is a link to one, each has a link `.env` to one settings file, as
+deploy/install.sh lays them out.
+"""
+
+import http.client
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+from tests.rig.nginx import Nginx, site
+from tests.rig.service import ROOT, Service, until
+
+UNIT = (ROOT / "deploy" / "pbx-connector.service").read_text(encoding="utf-8")
+
+
+def commands(name: str) -> list[list[str]]:
+    """The unit's ExecStart or ExecReload lines; the environment's programs are this one's."""
+    lines = re.findall(rf"(?m)^{name}=(.*)$", UNIT)
+    program = f"{shlex.quote(sys.executable)} -m "
+    return [shlex.split(line.replace("/opt/pbx-connector/current/.venv/bin/", program)) for line in lines]
+
+
+class Deployed(Service):
+    """One node. `settings` are lines of its settings file; `edits` change directives of the nginx site."""
+
+    def __init__(self, directory: Path, edits: dict[str, str] | None = None, **settings: Any) -> None:
+        super().__init__(directory, "", **settings)
+        self.settings_file = directory / "settings.env"
+        self.settings = {
+            name: value
+            for name, value in self.environment.items()
+            if name not in os.environ and name not in ("BIND", "PYTHONWARNINGS")
+        } | settings
+        self.environment = {"PATH": os.environ["PATH"], "PYTHONWARNINGS": "error"}
+        self.run = Path(tempfile.mkdtemp(prefix="pbx"))  # a socket's path may have 107 bytes
+        self.socket_path = self.run / "gunicorn.sock"
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(self.socket_path))
+        self.listener.listen(4096)
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.bind(str(self.run / "notify"))
+        self.notify.setblocking(False)
+        self.write_settings()
+        self.release("first")
+        self.nginx = Nginx(directory / "nginx", site(directory / "nginx", self.socket_path, **(edits or {})))
+
+    # -- as install.sh does it
+
+    def write_settings(self, **changes: str) -> None:
+        """The settings file, with changes."""
+        self.settings |= changes
+        self.settings_file.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
+
+    def release(self, name: str, edits: dict[str, tuple[str, str]] | None = None) -> None:
+        """Lay out a copy of the code, and switch `current` to it."""
+        target = self.directory / "releases" / name
+        self.copy_code(target, edits or {})
+        (target / ".env").symlink_to(self.settings_file)
+        link = self.directory / "current.new"
+        link.symlink_to(target)
+        link.rename(self.directory / "current")
+        self.root = self.directory / "current"
+
+    # -- as systemd does it
+
+    def start(self, upgrade: bool = True, *options: str, **environment: str) -> "Deployed":
+        """ExecStart with the socket as descriptor 3; returns when the service has said READY=1, as Type=notify does."""
+        if upgrade:
+            self.flask("db", "upgrade")
+        (command,) = commands("ExecStart")
+        number = self.listener.fileno()
+        shell = f'[ {number} = 3 ] || exec 3<&{number} {number}<&-; exec env LISTEN_PID=$$ LISTEN_FDS=1 "$@"'
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                ["bash", "-c", shell, "bash", *command, *options],
+                cwd=self.root,
+                env={**self.environment, "NOTIFY_SOCKET": str(self.run / "notify"), **environment},
+                pass_fds=(number,),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        until(self._ready, f"READY=1\n{self.log()}")
+        if self.nginx.process is None:
+            until(self._answers, f"the service answers\n{self.log()}")
+            self.nginx.__enter__()
+            self.url = self.nginx.url
+            self.port = self.nginx.port
+        return self
+
+    def _ready(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"gunicorn ended with {self.process.returncode}\n{self.log()}")
+        try:
+            return b"READY=1" in self.notify.recv(4096)
+        except BlockingIOError:
+            return False
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"gunicorn ended with {self.process.returncode}\n{self.log()}")
+        connection = http.client.HTTPConnection("localhost", timeout=10)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        try:
+            connection.sock.connect(str(self.socket_path))
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+        finally:
+            connection.close()
+
+    def restart(self) -> None:
+        """SIGTERM, then a start; the socket is held all the while."""
+        self.stop()
+        self.start(upgrade=False)
+
+    def reload(self) -> subprocess.CompletedProcess[str]:
+        """The ExecReload lines, until one fails."""
+        assert self.process is not None
+        for command in commands("ExecReload"):
+            words = [word.replace("$MAINPID", str(self.process.pid)) for word in command]
+            done = subprocess.run(
+                words, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=60
+            )
+            if done.returncode:
+                break
+        return done
+
+    def nginx_logs(self) -> str:
+        """All that nginx has written anywhere: the site's log, its own, its error log, what it said at the start."""
+        files = [path for path in self.nginx.directory.rglob("*") if path.is_file() and path.name != "nginx.conf"]
+        return "\n".join(path.read_text(errors="replace") for path in files)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.nginx.__exit__()
+        self.kill()
+        self.listener.close()
+        self.notify.close()
+        shutil.rmtree(self.run)
