@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export FLASK_APP = wsgi
 
-.PHONY: run test torture cluster bench format clean
+.PHONY: run test torture cluster bench format lock audit clean
 
 run: $(VENV)/ready .env
 	@$(BIN)/flask db upgrade
@@ -41,6 +41,22 @@ format: $(VENV)/ready-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# requirements*.in -> requirements*.txt, every package with its hashes; UPGRADE=--upgrade takes newer ones
+lock: $(VENV)/tools/bin/uv
+	for file in requirements requirements-dev; do \
+	    $< pip compile $$file.in --universal --python-version 3.11 --generate-hashes --no-annotate --quiet $(UPGRADE) \
+	        --no-header --output-file $$file.txt && \
+	    sed -i "1i # Written by make lock from $$file.in: every package with its hashes, for Python 3.11 and newer." $$file.txt || exit 1; \
+	done
+
+# known holes in what the service runs on (asks the package index's advisory service); the licences are a test
+audit: $(VENV)/tools/bin/uv
+	$(VENV)/tools/bin/pip-audit --require-hashes --disable-pip -r requirements.txt
+
+$(VENV)/tools/bin/uv:
+	$(PYTHON) -m venv $(VENV)/tools
+	$(VENV)/tools/bin/pip install --quiet --disable-pip-version-check uv pip-audit
+
 # random keys on the first run; kept ever after
 .env: | $(VENV)/ready
 	@$(BIN)/python deploy/new_env.py > .env.new && chmod 600 .env.new && mv .env.new .env && echo "wrote .env with random keys"
@@ -48,11 +64,11 @@ format: $(VENV)/ready-dev
 $(VENV)/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv does not work: install the package python3-venv"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
 clean:

@@ -139,7 +139,7 @@ build() { # the code and its environment in a directory of its own; the same cod
     tar -C "$release" --no-same-owner -xf "$packed"
     rm -f "$packed"
     "$(python)" -m venv "$release/.venv"
-    "$release/.venv/bin/pip" install --quiet --disable-pip-version-check --root-user-action=ignore -r "$release/requirements.txt"
+    "$release/.venv/bin/pip" install --quiet --disable-pip-version-check --root-user-action=ignore --require-hashes -r "$release/requirements.txt"
     "$release/.venv/bin/python" -m compileall -q "$release" >/dev/null || true
     ln -s "$SETTINGS" "$release/.env"
     echo "$digest" >"$release/.digest"
