@@ -87,6 +87,11 @@ class Forgotten:
         self._hint = re.compile(r"\D{0,3}".join(number[-10:]))
         return self
 
+    @property
+    def is_one(self) -> bool:
+        """Whether only one person is looked for, who is being forgotten now."""
+        return self._hint is not None
+
     def _when(self, kinds: Iterable[str], numbers: Iterable[str]) -> int:
         self._read()
         latest = -1

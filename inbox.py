@@ -498,9 +498,9 @@ class Inbox:
         """Stored deliveries, the newest first."""
         rows = self._db().execute(
             f"SELECT id, {_COLUMNS}, state, reason, detail, event_key, settled_at FROM deliveries "
-            "WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR feed = ?2) AND received_at >= ?3 "
-            "ORDER BY id DESC LIMIT ?4",
-            (state, feed, since, limit),
+            "WHERE (:state IS NULL OR state = :state) AND (:feed IS NULL OR feed = :feed) AND received_at >= :since "
+            "ORDER BY id DESC LIMIT :limit",
+            {"state": state, "feed": feed, "since": since, "limit": limit},
         )
         return [_letter(row) for row in rows]
 
@@ -516,18 +516,18 @@ class Inbox:
         LOOKED_THROUGH deliveries at the most, however few of them match; those that wait or are dead have an index."""
         last = before or 1 + (self._db().execute("SELECT max(id) FROM deliveries").fetchone()[0] or 0)
         floor = max(0, last - LOOKED_THROUGH - 1)
-        among = "id > ?4 AND (?1 = '' OR state = ?1) AND (?2 = '' OR feed = ?2)"
+        among = "id > :floor AND (:state = '' OR state = :state) AND (:feed = '' OR feed = :feed)"
         if state in (RECEIVED, DEAD):
             floor = 0
             among = (
-                f"id IN (SELECT id FROM deliveries INDEXED BY deliveries_{state} WHERE state = '{state}' AND id > ?4 "
-                "AND (?1 <> '') AND (?2 = '' OR feed = ?2) AND id < ?3 ORDER BY id DESC LIMIT ?5)"
+                f"id IN (SELECT id FROM deliveries INDEXED BY deliveries_{state} WHERE state = '{state}' "
+                "AND (:feed = '' OR feed = :feed) AND id < :last ORDER BY id DESC LIMIT :limit)"
             )
         rows = self._db().execute(
             "SELECT id, feed, route, received_at, substr(query, 1, 200), coalesce(substr(body, 1, 400), x''), "
             "length(body), state, reason, substr(detail, 1, 2000) FROM deliveries "
-            f"WHERE id < ?3 AND {among} ORDER BY id DESC LIMIT ?5",
-            (state, feed, last, floor, limit),
+            f"WHERE id < :last AND {among} ORDER BY id DESC LIMIT :limit",
+            {"state": state, "feed": feed, "last": last, "floor": floor, "limit": limit},
         )
         found = [Row(*row) for row in rows]
         on = found[-1].id if len(found) == limit else floor + 1

@@ -162,10 +162,10 @@ def _stored_calls(db: peewee.Database, settings: Settings, who: Forgotten) -> It
         yield [
             (provider, call)
             for _, provider, call, client, caller, called, first in rows
-            if who.of_call(provider, call) or _was(who.when_client(client, caller, called), first, settings)
+            if who.of_call(provider, call) or _was(who, who.when_client(client, caller, called), first, settings)
         ]
     for rows in _rows(db, CallEvents.id, CallEvents.call_id, CallEvents.payload, CallEvents.received_at):
-        ids = {call for _, call, payload, at in rows if _was(who.when_mentioned(payload), at, settings)}
+        ids = {call for _, call, payload, at in rows if _was(who, who.when_mentioned(payload), at, settings)}
         if ids:
             chosen = Calls.select(Calls.provider, Calls.provider_call_id).where(Calls.id.in_(list(ids)))
             yield list(chosen.tuples().execute(db))
@@ -177,7 +177,7 @@ def _contacts(db: peewee.Database, settings: Settings, who: Forgotten) -> Iterat
     """Rows of somebody forgotten that were not written since."""
     for rows in _rows(db, Contacts.id, Contacts.client_number, Contacts.client_name, Contacts.updated_at):
         for id, number, name, at in rows:
-            if _was(max(who.when_client("", number), who.when_mentioned(number, name)), at, settings):
+            if _was(who, max(who.when_client("", number), who.when_mentioned(number, name)), at, settings):
                 yield id
 
 
@@ -200,11 +200,13 @@ def _said(letter: Letter, settings: Settings) -> CallEvent | None:
     return said if isinstance(said, CallEvent) else None
 
 
-def _was(forgotten_at: int, at: datetime | str | None, settings: Settings) -> bool:
-    """Whether wall clock `at` (None: nobody knows) is not after the moment when somebody was forgotten."""
+def _was(who: Forgotten, forgotten_at: int, at: datetime | str | None, settings: Settings) -> bool:
+    """Whether wall clock `at`, in whole seconds (None: nobody knows), is of before somebody was forgotten. What is of the
+    same second goes while he is being forgotten, and stays when the list is applied again: it was taken since."""
     if forgotten_at < 0 or at is None:
         return forgotten_at >= 0
-    return str(at) <= str(calls.wall(forgotten_at, settings.timezone))
+    moment = str(calls.wall(forgotten_at, settings.timezone))
+    return str(at) < moment or (who.is_one and str(at) == moment)
 
 
 def _rows(db: peewee.Database, id: Any, *columns: Any) -> Iterator[list[tuple[Any, ...]]]:
