@@ -190,7 +190,8 @@ def test_a_reader_misses_nothing_after_both_were_restored_on_an_empty_disk(on_sq
     assert reader.position > copied
     reader.read(on_sqlite)
     there = {row["provider_call_id"]: row["events_count"] for row in on_sqlite.rows(Calls)}
-    assert {call: events for call, events in reader.calls.items() if call in there} == there
+    # it may know of an event that went with the disk, never of one less than there is
+    assert {call for call, events in there.items() if reader.calls.get(call, 0) < events} == set()
     # and with what 1C remembers, the numbers go on from there
     on_sqlite.stop()
     done = on_sqlite.flask("restore", str(backup), "--calls", "--position", str(reader.position + 7)).stdout
