@@ -58,9 +58,9 @@ BROKEN = {
     ),
     "handlers/contacts.py": ("contacts = _contacts(body)", "raise ValueError(body)"),
     "forwarder.py": (
-        "        report = Report()\n        batch",
+        "        waiting = self.inbox.waiting()\n        if",
         "        import os\n\n        if os.path.exists(os.environ['FAULT']) and self.inbox.waiting():\n"
-        "            raise ValueError(str(self.inbox.waiting()))\n        report = Report()\n        batch",
+        "            raise ValueError(str(self.inbox.waiting()))\n        waiting = self.inbox.waiting()\n        if",
     ),
     "handlers/health.py": (
         'return answer(200, {"status": "alive"})',
