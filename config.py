@@ -3,12 +3,14 @@
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import click
+from dotenv import dotenv_values
 from environs import EnvValidationError, FileAwareEnv, ValidationError, validate
 
 HERE = Path(__file__).resolve().parent
@@ -88,6 +90,15 @@ class Settings:
                 yield setting.name.upper(), ", ".join(map(str, value))
             else:
                 yield setting.name.upper(), str(value)
+
+
+def unknown(feeds: Iterable[str], dotenv: Path = HERE / ".env") -> dict[str, str]:
+    """Names in `dotenv` that are no setting -> the setting that is most like it, "" if none is."""
+    names = {setting.name.upper() for setting in fields(Settings) if setting.name != "feeds"}
+    names |= {f"{feed.upper()}_{what}" for feed in feeds for what in ("KEY", "ALLOW", "TIMEZONE", "SILENCE_MINUTES")}
+    names |= {f"{name}_FILE" for name in names}
+    said = dotenv_values(dotenv, interpolate=False) if dotenv.is_file() else {}
+    return {name: next(iter(get_close_matches(name, names, 1)), "") for name in said if name not in names}
 
 
 def _without_password(url: str) -> str:

@@ -172,8 +172,8 @@ def _judge(settings: Settings, feed: FeedSettings, status: int, headers: "reques
     if 300 <= status < 400:
         to = urlsplit(headers.get("Location", ""))
         raise Failed(
-            f"{status}, a redirect to {_plain(f'{to.scheme}://{to.netloc}{to.path}')}: no provider follows one; PUBLIC_URL "
-            "must be the address that answers itself (https, the right host, no slash added)"
+            f"{status}, a redirect to {_printable(f'{to.scheme}://{to.netloc}{to.path}')}: no provider follows one; "
+            "PUBLIC_URL must be the address that answers itself (https, the right host, no slash added)"
         )
     if code in REFUSALS:
         raise Failed(f"{status} {code}: {REFUSALS[code].format(name=feed.name.upper())}")
@@ -202,4 +202,8 @@ def _title(text: str) -> str:
 
 def _plain(text: str) -> str:
     """A stranger's text as it may be shown on a terminal and in a log."""
-    return masked("".join(letter if letter.isprintable() else " " for letter in text).strip()[:200])
+    return masked(_printable(text))
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()[:200]

@@ -7,6 +7,7 @@ import click
 from flask.cli import with_appcontext
 
 import calls
+import config
 import models
 import selftest
 from cli import terminal
@@ -22,6 +23,10 @@ def command(send: bool) -> None:
     settings, wrong = terminal.settings(), []
     for name, value in settings.masked():
         click.echo(f"{name}={value}")
+    for name, like in config.unknown(settings.feeds).items():
+        click.echo(
+            f"{name} is no setting{f': {like}?' if like else ''}; the file that has it is {config.HERE / '.env'}"
+        )
     click.echo()
     for what, test in (
         ("inbox", _check_inbox),

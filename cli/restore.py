@@ -48,7 +48,12 @@ def command(path: Path, with_calls: bool, with_inbox: bool, position: int | None
                 settings, box, chosen, with_inbox=with_inbox, with_calls=with_calls, position=position or 0
             )
     except (backup.Wrong, models.Newer, peewee.PeeweeException, OSError, sqlite3.Error) as error:
-        terminal.fail(f"not restored: {type(error).__name__}: {error}")
+        owner = (
+            "; DATA_DIR must be there and be the service's own (install -d)"
+            if isinstance(error, PermissionError)
+            else ""
+        )
+        terminal.fail(f"not restored: {type(error).__name__}: {error}{owner}")
     for sentence in said:
         click.echo(sentence)
     click.echo("start the service: it forwards what waits, and what the restored call log lacks; then flask check")

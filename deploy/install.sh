@@ -29,7 +29,7 @@ KEEP_BACKUPS=14
 MIB_NEEDED=500
 
 domain="" certificate="" certificate_key="" action=install
-release="" fresh=no changed=no site_changed=no
+release="" fresh=no built=no changed=no site_changed=no
 
 say() { echo "$NAME: $*"; }
 fail() {
@@ -119,7 +119,7 @@ first_settings() {
 # --------------------------------------------------------------------------------------------------------- the release
 
 build() { # the code and its environment in a directory of its own; the same code and Python again: the one there is
-    local digest packed stamp
+    local digest packed stamp there
     packed=$(mktemp "$HOME_DIR/code.XXXXXX")
     tar -C "$SOURCE" --sort=name --mtime=@0 --owner=0 --group=0 --mode=u=rwX,go=rX -cf "$packed" \
         --exclude=./.git --exclude=./.venv --exclude=./.env --exclude=./.digest --exclude=./data --exclude=./tests --exclude=./bench \
@@ -131,9 +131,18 @@ build() { # the code and its environment in a directory of its own; the same cod
         say "this code is installed already: $release"
         return
     fi
+    for there in "$RELEASES"/*/.digest; do # after a rollback: the same code and Python are here still
+        if [ "$(cat "$there" 2>/dev/null)" = "$digest" ]; then
+            rm -f "$packed"
+            release=$(dirname "$there")
+            fresh=yes
+            say "this code is here already: $release"
+            return
+        fi
+    done
     stamp=$(date -u +%Y%m%dT%H%M%S)-${digest:0:6}
     release=$RELEASES/$stamp
-    fresh=yes
+    fresh=yes built=yes
     say "building $release"
     install -d -m 0755 "$release"
     tar -C "$release" --no-same-owner -xf "$packed"
@@ -146,8 +155,13 @@ build() { # the code and its environment in a directory of its own; the same cod
 }
 
 check() { # wrong settings are told before anything is switched
-    as_user "$release" .venv/bin/gunicorn -c deploy/gunicorn.conf.py --check-config wsgi:app ||
+    local said
+    said=$(as_user "$release" .venv/bin/gunicorn -c deploy/gunicorn.conf.py --check-config wsgi:app 2>&1) && return
+    echo "$said" >&2
+    if grep -q "^wrong settings" <<<"$said"; then
         fail "the settings in $SETTINGS are wrong: mend them and run this again; what runs was left alone"
+    fi
+    fail "this code does not load (the reason is above); what runs was left alone"
 }
 
 migrate() {
@@ -279,6 +293,7 @@ nginx_site() {
         fail "nginx refuses the site: its configuration is as it was"
     fi
     rm -rf "$kept"
+    public_scheme "$name"
     if booted; then
         systemctl enable --quiet nginx
         # a reload closes idle connections that a sender may be about to use: only when there is something new
@@ -305,6 +320,7 @@ nginx_limits() { # Debian's 768 connections a worker are 384 senders
 tls() { # tls NAME: the certificate that was named, that certbot issued, or none
     local live=/etc/letsencrypt/live/$1
     if [ -n "$certificate" ]; then
+        certificate=$(readlink -f "$certificate") certificate_key=$(readlink -f "$certificate_key")
         { [ -r "$certificate" ] && [ -r "$certificate_key" ]; } || fail "--certificate and --certificate-key must name readable files"
     elif [ ! -e "$TLS" ] && [ -e "$live/fullchain.pem" ]; then
         certificate=$live/fullchain.pem certificate_key=$live/privkey.pem
@@ -321,9 +337,18 @@ ssl_session_cache shared:pbx_connector:1m;
 if (\$pbx_page_in_clear) { return 308 https://\$host\$request_uri; }
 TLS
     fi
-    [ -e "$TLS" ] || return 0
+}
+
+public_scheme() { # https in the printed addresses, once nginx has taken the certificate
+    local name=$1
+    if [ ! -e "$TLS" ]; then
+        grep -q "^PUBLIC_URL=https://$name\$" "$SETTINGS" &&
+            say "ATTENTION: PUBLIC_URL says https and the site has no certificate: run this with --certificate, or set http in $SETTINGS"
+        return 0
+    fi
     if grep -q "^PUBLIC_URL=http://$1\$" "$SETTINGS"; then
         sed -i "s#^PUBLIC_URL=http://$1\$#PUBLIC_URL=https://$1#" "$SETTINGS"
+        changed=yes
         say "PUBLIC_URL is https://$1 now"
     fi
 }
@@ -339,6 +364,7 @@ tell() {
         flask "$release" feeds show "$feed" | grep -oE 'https?://[^ "<>«»,]+' | grep -F "$(public_name)" | sort -u | sed 's/^/    /' || true
     done
     echo
+    echo "The operator page: $(setting "$release" PUBLIC_URL)/, its password is OPERATOR_PASSWORD in $SETTINGS; 1C's key is API_KEY there."
     echo "Settings: $SETTINGS, then systemctl reload $NAME. Is all well: $NAME check."
     if [ ! -e "$TLS" ]; then
         echo "No certificate yet: apt-get install certbot, then"
@@ -350,7 +376,7 @@ tell() {
 do_install() {
     prepare
     first_settings
-    trap '[ "$fresh" != yes ] || [ "$(readlink -f "$CURRENT")" = "$release" ] || rm -rf "$release"' EXIT
+    trap '[ "$built" != yes ] || [ "$(readlink -f "$CURRENT")" = "$release" ] || rm -rf "$release"' EXIT
     build
     check
     migrate
@@ -375,7 +401,6 @@ do_rollback() {
     start
     flask "$release" check >/dev/null ||
         say "it takes deliveries, but $NAME check finds something wrong: if the call log's tables are newer than this release, nothing is forwarded until you upgrade again"
-    say "now $release"
 }
 
 do_uninstall() {
@@ -386,8 +411,8 @@ do_uninstall() {
         done
     fi
     for unit in $UNITS; do rm -f "/etc/systemd/system/$unit"; done
-    rm -f "/etc/nginx/sites-enabled/$NAME" "$SITE" "$TLS" "/usr/local/bin/$NAME"
-    rmdir --ignore-fail-on-non-empty "/etc/nginx/$NAME" 2>/dev/null || true
+    rm -f "/etc/nginx/sites-enabled/$NAME" "$SITE" "/usr/local/bin/$NAME"
+    rmdir --ignore-fail-on-non-empty "/etc/nginx/$NAME" 2>/dev/null || true # what is yours stays, and where the certificate is
     rm -rf "$HOME_DIR"
     if booted; then
         systemctl daemon-reload

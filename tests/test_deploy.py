@@ -217,6 +217,10 @@ def test_the_installer_installs_upgrades_rolls_back_and_uninstalls(machine: Mach
     # a certificate
     certificate = ["-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={DOMAIN}", "-days", "1"]
     machine.run("openssl", "req", *certificate, "-keyout", "/root/key.pem", "-out", "/root/cert.pem")
+    machine.run("openssl", "req", *certificate, "-keyout", "/root/other.pem", "-out", "/root/other-cert.pem")
+    said = machine.install("--certificate", "/root/cert.pem", "--certificate-key", "/root/other.pem", check=False)
+    assert "nginx refuses the site" in said
+    assert machine.run("cat", f"/etc/{NAME}/settings.env").stdout == settings  # no https before nginx speaks it
     said = machine.install("--certificate", "/root/cert.pem", "--certificate-key", "/root/key.pem")
     assert f"PUBLIC_URL is https://{DOMAIN} now" in said
     assert f"https://{DOMAIN}/hs/UIScom/rec?key={key}" in said
@@ -247,6 +251,17 @@ def test_the_installer_installs_upgrades_rolls_back_and_uninstalls(machine: Mach
     # back to the one before
     machine.install("--rollback")
     assert machine.present() == first
+    assert f"this code is here already: {second}" in machine.install()  # and forward again
+    assert machine.present() == second
+    machine.install("--rollback")
+
+    # code that does not load is not taken for a wrong setting
+    machine.run("sh", "-c", "echo 'raise RuntimeError(\"boom\")' >> /src/wsgi.py")
+    said = machine.install(check=False)
+    assert "boom" in said
+    assert "this code does not load" in said
+    assert machine.present() == first
+    machine.run("sed", "-i", "/^raise RuntimeError/d", "/src/wsgi.py")
 
     # a site that nginx refuses leaves what was there
     machine.run("sh", "-c", f"echo 'nonsense;' > /etc/nginx/{NAME}/own.conf")
@@ -259,7 +274,12 @@ def test_the_installer_installs_upgrades_rolls_back_and_uninstalls(machine: Mach
     machine.install("--uninstall", source=machine.present())
     for gone in (f"/opt/{NAME}", f"/etc/systemd/system/{NAME}.service", f"/etc/nginx/sites-enabled/{NAME}"):
         assert machine.run("ls", gone, check=False).returncode != 0
-    for left in (f"/etc/{NAME}/settings.env", f"/var/lib/{NAME}/inbox/inbox.db", f"/var/backups/{NAME}"):
+    for left in (
+        f"/etc/{NAME}/settings.env",
+        f"/var/lib/{NAME}/inbox/inbox.db",
+        f"/var/backups/{NAME}",
+        f"/etc/nginx/{NAME}/tls.conf",
+    ):
         machine.run("ls", left)
     machine.run("nginx", "-t")
 

@@ -313,7 +313,7 @@ def test_a_body_that_is_no_json_and_a_header_that_says_it_is_none(service: Servi
     service.post("/hs/UIScom/in", body, headers={"Content-Type": "text/plain"})
     note = findings(service, status=0)["content_type"]
     assert (note["note"], "text/plain" in note["wrong"]) == (True, True)
-    assert "Всё настроено верно" in service.flask("feeds", "doctor", "uis").stdout
+    assert "Ошибок пока не видно" in service.flask("feeds", "doctor", "uis").stdout
     service.post("/hs/UIScom/in", f"call_session_id={next(NUMBERS)}&direction=in&notification_name=%D0%90")
     form = findings(service)["form"]
     assert "«А»" in form["notification"]

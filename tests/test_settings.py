@@ -112,3 +112,13 @@ def test_check_masks_every_secret(tmp_path: Path) -> None:
     assert "DATABASE_URL=mysql://calls:***@127.0.0.1:1/calls" in done.stdout
     for secret in (*secrets.values(), "db-secret"):
         assert secret not in done.stdout + done.stderr
+
+
+def test_a_misspelt_name_in_the_settings_file_is_told_by_check(tmp_path: Path) -> None:
+    service, code = Service(tmp_path / "service"), tmp_path / "code"
+    service.copy_code(code, {})
+    (code / ".env").write_text("CALL_DAYS=30\nCALLS_DAYS=90\nUIS_KEY_FILE=\nHTTPS_PROXY=http://10.0.0.1\n")
+    said = service.flask("check", check=False).stdout
+    assert "CALL_DAYS is no setting: CALLS_DAYS?" in said
+    assert "HTTPS_PROXY is no setting; " in said
+    assert "UIS_KEY_FILE is no" not in said
