@@ -65,7 +65,7 @@ class Service:
             "THREADS": "8",
             **{f"{feed.upper()}_KEY": key for feed, key in KEYS.items()},
             "TIMEZONE": "Europe/Moscow",
-            "PYTHONWARNINGS": "error",
+            "PYTHONWARNINGS": "error,ignore:unclosed database:ResourceWarning",
             **settings,
         }
         directory.mkdir(parents=True, exist_ok=True)
