@@ -19,7 +19,7 @@ from tests.rig.service import ROOT, UIS_KEY, Service, free_port, until
 
 WORKERS, THREADS = 2, 32
 AWAY = "mysql://x:y@127.0.0.1:1/none"  # a call log that refuses every connection: the forwarder waits
-GUNICORN = ("worker_class", "keepalive", "graceful_timeout", "timeout", "control_socket_disable")
+GUNICORN = ("keepalive", "graceful_timeout", "timeout", "control_socket_disable")
 QUERY = f"/hs/UIScom/rec?key={UIS_KEY}"
 
 
@@ -123,7 +123,7 @@ def gunicorn_settings() -> str:
     missing = set(GUNICORN) - set(said)
     if missing:
         raise RuntimeError(f"deploy/gunicorn.conf.py does not set {', '.join(sorted(missing))}")
-    said |= {"workers": WORKERS, "threads": THREADS}
+    said |= {"worker_class": "gthread", "workers": WORKERS, "threads": THREADS}
     return "".join(f"{name} = {value!r}\n" for name, value in said.items())
 
 

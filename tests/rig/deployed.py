@@ -40,7 +40,10 @@ class Deployed(Service):
             for name, value in self.environment.items()
             if name not in os.environ and name not in ("BIND", "PYTHONWARNINGS")
         } | settings
-        self.environment = {"PATH": os.environ["PATH"], "PYTHONWARNINGS": "error,ignore:unclosed database:ResourceWarning"}
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONWARNINGS": "error,ignore:unclosed database:ResourceWarning",
+        }
         self.run = Path(tempfile.mkdtemp(prefix="pbx"))  # a socket's path may have 107 bytes
         self.socket_path = self.run / "gunicorn.sock"
         self.listener = socket.socket(socket.AF_UNIX)
