@@ -168,18 +168,51 @@ class Look:
         return last
 
 
-class _Ticket:
-    """A delivery on its way to the disk; `stored` is released when it is there, or will not be."""
+class Ticket:
+    """A delivery (or none: a probe) on its way to the disk. `_settled` is released when it is there or will not be, and
+    taken by the one who is to act on that: who waits, or who calls back."""
 
-    __slots__ = ("abandoned", "delivery", "error", "id", "outcome", "stored")
+    __slots__ = ("_call", "_settled", "abandoned", "delivery", "error", "id", "outcome")
 
     def __init__(self, delivery: Delivery | None, outcome: Outcome) -> None:
         self.delivery, self.outcome = delivery, outcome
         self.id = 0
         self.error: Exception | None = None
         self.abandoned = False
-        self.stored = threading.Lock()
-        self.stored.acquire()
+        self._call: Callable[[], None] | None = None
+        self._settled = threading.Lock()
+        self._settled.acquire()
+
+    def wait(self) -> None:
+        """Until it is on disk. Raises Unavailable when it will not be, or not within PATIENCE_SECONDS."""
+        error = self.broken() if self._settled.acquire(timeout=PATIENCE_SECONDS) else self.give_up()
+        if error is not None:
+            raise error
+
+    def then(self, call: Callable[[], None]) -> None:
+        """Call back once it is on disk or will not be: from this thread if it is so already, else from the writer's."""
+        self._call = call
+        if self._settled.acquire(blocking=False):
+            call()
+
+    def broken(self) -> Exception | None:
+        """Why it is not on disk; None: it is."""
+        return None if self.error is None else Unavailable(str(self.error))
+
+    def give_up(self) -> Exception:
+        """It may be stored yet or not; whoever sent it comes again."""
+        self.abandoned = True
+        return Unavailable(f"not stored within {PATIENCE_SECONDS} seconds")
+
+    def settle(self, error: Exception | None = None) -> None:
+        """It is on disk, or will not be for this reason."""
+        self.error = self.error or error
+        self._settled.release()
+        if self._call is not None and self._settled.acquire(blocking=False):
+            try:
+                self._call()
+            except Exception:  # the writer thread lives on
+                log.exception("our own fault in telling that a delivery is stored")
 
     def row(self) -> tuple[Any, ...]:
         d, o = self.delivery, self.outcome
@@ -204,7 +237,7 @@ class Inbox:
         self._local = threading.local()
         self._starting = threading.Lock()
         self._pid = 0
-        self._queue: queue.SimpleQueue[_Ticket | None]
+        self._queue: queue.SimpleQueue[Ticket | None]
         self._refused: dict[tuple[str, str], tuple[int, int, str]]
         self._refusing: threading.Lock
         self._wake = (0, -1)  # (process, file descriptor)
@@ -213,13 +246,20 @@ class Inbox:
 
     def put(self, delivery: Delivery, outcome: Outcome) -> int:
         """Store the delivery; it is on disk when this returns its id. Raises Unavailable when it could not be stored."""
-        ticket = _Ticket(delivery, outcome)
-        self._submit(ticket)
+        ticket = self.begin(delivery, outcome)
+        ticket.wait()
         return ticket.id
+
+    def begin(self, delivery: Delivery | None, outcome: Outcome) -> Ticket:
+        """The same without waiting: it is on disk when the ticket says so."""
+        self._start()
+        ticket = Ticket(delivery, outcome)
+        self._queue.put(ticket)
+        return ticket
 
     def probe(self, room: int = 0) -> None:
         """Commit and sync a fact as `put` would a delivery, with so many bytes of the disk left. Raises Unavailable."""
-        self._submit(_Ticket(None, Outcome()))
+        self.begin(None, Outcome()).wait()
         left = shutil.disk_usage(self.directory).free
         if left < room:
             raise Unavailable(f"the disk is full: {left} bytes left")
@@ -233,15 +273,6 @@ class Inbox:
             self._refused[feed, reason] = (total + 1, now(), message)
         if first:
             self._queue.put(None)
-
-    def _submit(self, ticket: _Ticket) -> None:
-        self._start()
-        self._queue.put(ticket)
-        if not ticket.stored.acquire(timeout=PATIENCE_SECONDS):
-            ticket.abandoned = True
-            raise Unavailable(f"not stored within {PATIENCE_SECONDS} seconds")
-        if ticket.error is not None:
-            raise Unavailable(str(ticket.error)) from ticket.error
 
     def _start(self) -> None:
         """The writer thread belongs to the process that stores: started on first use, and again after a fork."""
@@ -268,6 +299,7 @@ class Inbox:
                 continue
             flush_at = None
             group = [first] if first else []
+            failed: Exception | None = None
             try:
                 with self._turn():
                     if db is None:
@@ -283,17 +315,16 @@ class Inbox:
             except Exception as error:  # whatever it is, the senders are told to come again and the thread lives on
                 if not isinstance(error, sqlite3.Error | OSError):
                     log.exception("our own fault in storing %d deliveries", len(group))
-                for ticket in group:
-                    ticket.error = error
+                failed = error
                 if db is not None:
                     db.close()
                     db = None
             for ticket in group:
-                ticket.stored.release()
+                ticket.settle(failed)
             if any(ticket.outcome.state == RECEIVED and ticket.delivery for ticket in group):
                 self.wake()
 
-    def _commit(self, db: sqlite3.Connection, group: list[_Ticket]) -> None:
+    def _commit(self, db: sqlite3.Connection, group: list[Ticket]) -> None:
         stored = [ticket for ticket in group if ticket.delivery]
         with _transaction(db):
             try:
@@ -312,9 +343,12 @@ class Inbox:
                 refused, self._refused = self._refused, {}
             rows = [(feed, REFUSED, reason, *counted) for (feed, reason), counted in refused.items()]
             db.executemany(_COUNT, rows)
+        for ticket in stored:
+            if ticket.delivery and ticket.outcome.state == RECEIVED:
+                log.debug("%s: delivery %d accepted", ticket.delivery.feed, ticket.id, extra={"delivery": ticket.id})
 
     @staticmethod
-    def _insert_alone(db: sqlite3.Connection, ticket: _Ticket) -> bool:
+    def _insert_alone(db: sqlite3.Connection, ticket: Ticket) -> bool:
         try:
             ticket.id = db.execute(_INSERT, ticket.row()).lastrowid or 0
         except (

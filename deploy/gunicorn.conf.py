@@ -9,12 +9,12 @@ HERE = str(Path(__file__).resolve().parent.parent)
 sys.path.insert(0, HERE)
 
 from gunicorn.glogging import Logger
-from gunicorn.workers.gthread import ThreadWorker
 
 import logs
 import models
 import schemas
 from config import WrongSettings, load
+from worker import Worker
 
 try:
     _settings = load(schemas.zones(), models.parse_url)
@@ -34,46 +34,13 @@ for _name in ("flask", "playhouse.migrate", "prometheus_client", "pymysql", "req
 bind = [_settings.bind]
 workers = _settings.workers
 threads = _settings.threads
+worker_class = Worker
 keepalive = 30
 graceful_timeout = 10
 timeout = 60
 control_socket_disable = True  # gunicorn >= 25.1 opens one under $HOME
 logconfig_dict = logs.take_over(_settings.log_format, _settings.log_level)
 chdir = HERE
-
-
-class _Held:
-    """A connection that keeps what is to be sent until all of it is there."""
-
-    def __init__(self, sock):  # type: ignore[no-untyped-def]
-        self._sock, self._parts = sock, []
-
-    def sendall(self, data):  # type: ignore[no-untyped-def]
-        self._parts.append(bytes(data))
-
-    def flush(self):  # type: ignore[no-untyped-def]
-        parts, self._parts = self._parts, []
-        if parts:
-            self._sock.sendall(b"".join(parts))
-
-    def __getattr__(self, name):  # type: ignore[no-untyped-def]
-        self.flush()  # what is done to the connection past us (sendfile) comes after it
-        return getattr(self._sock, name)
-
-
-class worker_class(ThreadWorker):
-    """Threads: one idle sender would block a sync worker. Head and body of an answer leave in one write: nginx repeats a
-    request only until it has the head, and a worker may be killed between two writes."""
-
-    def handle_request(self, req, conn):  # type: ignore[no-untyped-def]
-        sock = conn.sock
-        conn.sock = held = _Held(sock)
-        try:
-            alive = super().handle_request(req, conn)
-        finally:
-            conn.sock = sock
-        held.flush()
-        return alive
 
 
 class logger_class(Logger):

@@ -18,7 +18,7 @@ import schemas
 from config import FeedSettings, Settings
 from desk import Desk, News
 from forwarder import OUR_FAULT, judge
-from inbox import DEAD, IGNORED, RECEIVED, REFUSED, Inbox, Unavailable, now
+from inbox import DEAD, IGNORED, PATIENCE_SECONDS, RECEIVED, REFUSED, Inbox, Unavailable, now
 from schemas.reading import Delivery, Refusal
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("connector.webhook")
 
 RETRY_AFTER_SECONDS = "5"
+JSON = "application/json; charset=utf-8"
+ACCEPTED = b'{"status": "accepted"}\n'
 STRANGERS = ("wrong_key", "no_key", "feed_closed", "address_not_allowed", "too_large")  # refused and counted, not kept
 
 
@@ -47,7 +49,7 @@ def connector() -> Connector:
 def answer(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
     """JSON that a person can read: Russian letters as they are."""
     text = json.dumps(body, ensure_ascii=False) + "\n"
-    return Response(text, status, headers, content_type="application/json; charset=utf-8")
+    return Response(text, status, headers, content_type=JSON)
 
 
 def refusal(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
@@ -61,20 +63,21 @@ def receive(feed: str, route: str, before: Callable[[Delivery], Response | None]
     `before` may answer in its place what is no delivery at all (a question, another tenant): nothing is stored then.
     """
     here = connector()
-    feed_settings = here.settings.feeds[feed]
-    query, keys = _split_query(request.environ.get("QUERY_STRING", ""))
-    stranger = _stranger(feed_settings, here.settings, keys)
+    environ = request.environ  # what is asked of it costs a tenth of what request's own properties do
+    method: str = environ["REQUEST_METHOD"]
+    query, keys = _split_query(environ.get("QUERY_STRING", ""))
+    stranger = _stranger(here.settings.feeds[feed], here.settings, keys)
     if stranger is not None:
         status, code, message, headers = stranger
         here.inbox.refuse(feed, code, message)
         return refusal(status, code, message, headers)
-    if request.method in ("GET", "HEAD") and not query:
+    if method in ("GET", "HEAD") and not query:
         return _greet(here, feed)
-    if request.method == "HEAD":
+    if method == "HEAD":
         return answer(200, {"status": "ignored", "reason": "HEAD"})
     limit = here.settings.max_body_bytes
     declared = request.content_length
-    body = b"" if declared is not None and declared > limit else _read(limit + 1)
+    body = b"" if declared is not None and declared > limit else _read(environ, declared, limit + 1)
     if (declared or 0) > limit or len(body) > limit:
         message = (
             f"Тело запроса больше {limit} байт: это не уведомление о звонке. Проверьте, что в шаблоне только поля звонка "
@@ -88,8 +91,8 @@ def receive(feed: str, route: str, before: Callable[[Delivery], Response | None]
         route=route,
         body=body,
         query=query,
-        method=request.method,
-        content_type=request.headers.get("Content-Type", "")[:255],
+        method=method,
+        content_type=environ.get("CONTENT_TYPE", "")[:255],
         declared_length=declared,
         received_at=now(),
         client_address=client_address(here.settings),
@@ -100,28 +103,31 @@ def receive(feed: str, route: str, before: Callable[[Delivery], Response | None]
 def store(here: Connector, delivery: Delivery) -> Response:
     """Recognise to choose the answer, store, answer. The forwarder understands the same bytes again, from the start."""
     outcome, said = judge(partial(schemas.recognise, delivery))
+    ticket = here.inbox.begin(delivery, outcome)
+    hold = getattr(request.environ.get("gunicorn.socket"), "hold", None)
+    if outcome.state == RECEIVED and hold is not None:  # worker.py sends this answer when the delivery is on disk
+        hold(ticket, on_inbox_error, PATIENCE_SECONDS)
+        return Response(ACCEPTED, content_type=JSON)
     try:
-        id = here.inbox.put(delivery, outcome)
+        ticket.wait()
     except Unavailable as error:
         return on_inbox_error(error)
+    said_of_it = {"delivery": ticket.id}
     if isinstance(said, Refusal):
-        log.warning("%s: refused delivery %d as %s", delivery.feed, id, said.code, extra={"delivery": id})
+        log.warning("%s: refused delivery %d as %s", delivery.feed, ticket.id, said.code, extra=said_of_it)
         return refusal(said.status, said.code, said.message)
     if outcome.state == IGNORED:
-        log.debug("%s: delivery %d ignored: %s", delivery.feed, id, outcome.reason, extra={"delivery": id})
+        log.debug("%s: delivery %d ignored: %s", delivery.feed, ticket.id, outcome.reason, extra=said_of_it)
         return answer(200, {"status": "ignored", "reason": outcome.detail})
     if outcome.state == DEAD:
-        log.error(OUR_FAULT, delivery.feed, id, id, extra={"delivery": id})
-    else:
-        log.debug("%s: delivery %d accepted", delivery.feed, id, extra={"delivery": id})
-    return answer(200, {"status": "accepted"})
+        log.error(OUR_FAULT, delivery.feed, ticket.id, ticket.id, extra=said_of_it)
+    return Response(ACCEPTED, content_type=JSON)
 
 
-def _read(most: int) -> bytes:
+def _read(environ: dict[str, Any], declared: int | None, most: int) -> bytes:
     """The raw body, at most `most` bytes, before anything touches request.form (which would empty the stream)."""
-    stream = request.environ["wsgi.input"]
-    declared = request.content_length
-    if declared is None and not request.environ.get("wsgi.input_terminated"):
+    stream = environ["wsgi.input"]
+    if declared is None and not environ.get("wsgi.input_terminated"):
         return b""
     left = most if declared is None else min(most, declared)
     parts = []
@@ -169,9 +175,10 @@ def _stranger(
             return 403, "address_not_allowed", message, None
     if feed.open:
         return None
-    authorization = request.authorization
-    if authorization is not None and authorization.password:
-        keys = [*keys, authorization.password]
+    if "HTTP_AUTHORIZATION" in request.environ:
+        authorization = request.authorization
+        if authorization is not None and authorization.password:
+            keys = [*keys, authorization.password]
     if known(keys, feed.keys):
         return None
     log.warning("%s: refused, %s", feed.name, "wrong key" if keys else "no key")
@@ -199,7 +206,8 @@ def known(given: list[str], keys: tuple[str, ...]) -> bool:
 def client_address(settings: Settings) -> str:
     """The rightmost X-Forwarded-For address that is no trusted proxy; the peer's own where the peer is none."""
     peer: str = request.environ.get("REMOTE_ADDR", "")
-    forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
+    said: str = request.environ.get("HTTP_X_FORWARDED_FOR", "")
+    forwarded = [part.strip() for part in said.split(",") if part.strip()]
     if not forwarded:
         return peer
     hops = [*forwarded, peer]

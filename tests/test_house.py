@@ -28,7 +28,7 @@ LEVELS = [
     "inbox calls",
     "fold models forgotten",
     "schemas",
-    "config logs acts",
+    "config logs acts worker",
 ]
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names.split()}
 CODE = [*ROOT.glob("*.py"), *ROOT.glob("cli/*.py"), *ROOT.glob("handlers/*.py"), *ROOT.glob("schemas/*.py")]

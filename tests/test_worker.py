@@ -1,0 +1,171 @@
+"""An answer waits for the disk, the thread that made it does not: over sockets, with the turn to write kept from the
+service by another process."""
+
+import contextlib
+import fcntl
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.rig.node import ring
+from tests.rig.service import UIS_KEY, Service, until
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """One worker of one thread."""
+    with Service(tmp_path, WORKERS="1", THREADS="1") as service:
+        yield service.start()
+
+
+@contextlib.contextmanager
+def turn_taken(service: Service) -> Iterator[Callable[[], None]]:
+    """Another process is at the inbox; the result lets it go."""
+    with open(service.data_dir / "inbox" / "turn.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lambda: fcntl.flock(lock, fcntl.LOCK_UN)
+
+
+def request(call: int | str, version: str = "1.1") -> bytes:
+    body = json.dumps(ring(str(call)), ensure_ascii=False).encode()
+    head = f"POST /hs/UIScom/in?key={UIS_KEY} HTTP/{version}\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def connect(service: Service) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", service.port), timeout=30)
+
+
+def answers(connection: socket.socket, count: int) -> list[tuple[int, dict[str, str]]]:
+    """(status, body) of so many answers."""
+    found = []
+    with connection.makefile("rb") as lines:
+        for _ in range(count):
+            status = int(lines.readline().split()[1])
+            length = 0
+            while (line := lines.readline().strip()) != b"":
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            found.append((status, json.loads(lines.read(length))))
+    return found
+
+
+def silent(connection: socket.socket) -> bool:
+    """Nothing was sent on it yet."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1, socket.MSG_PEEK) == b"never"
+    except BlockingIOError:
+        return True
+    finally:
+        connection.settimeout(30)
+
+
+def handed_in(service: Service, calls: range) -> list[socket.socket]:
+    """So many senders; returns when the one thread has served something after them all."""
+    connections = [connect(service) for _ in calls]
+    for connection, call in zip(connections, calls, strict=True):
+        connection.sendall(request(call))
+    until(lambda: service.get("/healthz").ok, "the thread is free for others")
+    return connections
+
+
+def test_no_answer_leaves_before_its_delivery_is_on_disk_and_no_thread_waits_for_it(service: Service) -> None:
+    with turn_taken(service) as let_go:
+        connections = handed_in(service, range(100, 120))
+        assert service.get("/healthz").elapsed.total_seconds() < 1
+        assert all(silent(connection) for connection in connections)
+        assert service.inbox.look().last_deliveries == {}
+        let_go()
+        for connection in connections:
+            assert answers(connection, 1) == [(200, {"status": "accepted"})]
+    stored = [json.loads(letter.delivery.body)["call_session_id"] for letter in service.letters()]
+    assert sorted(stored) == [str(call) for call in range(100, 120)]
+    for connection in connections:  # each is kept for the next request
+        connection.sendall(request("after"))
+        assert answers(connection, 1) == [(200, {"status": "accepted"})]
+        connection.close()
+
+
+def test_whoever_has_waited_eight_seconds_is_told_to_come_again(service: Service) -> None:
+    with turn_taken(service) as let_go:
+        (connection,) = handed_in(service, range(1, 2))
+        began = time.monotonic()
+        ((status, body),) = answers(connection, 1)
+        assert 6 < time.monotonic() - began < 12
+        assert (status, body["error"]) == (503, "unavailable")
+        assert "Повторите" in body["message"]
+        let_go()
+        connection.sendall(request(1))
+        assert answers(connection, 1) == [(200, {"status": "accepted"})]
+    assert len(service.letters()) == 1  # what was given up is not stored afterwards
+    connection.close()
+
+
+def test_two_requests_in_one_packet_are_both_answered(service: Service) -> None:
+    with connect(service) as connection:
+        connection.sendall(request(1) + request(2) + request(3))
+        assert answers(connection, 3) == [(200, {"status": "accepted"})] * 3
+    bodies = [json.loads(letter.delivery.body)["call_session_id"] for letter in service.letters()]
+    assert bodies == ["1", "2", "3"]
+
+
+def test_an_old_sender_gets_its_answer_and_the_end_of_the_connection(service: Service) -> None:
+    with connect(service) as connection:
+        connection.sendall(request(1, version="1.0"))
+        data = b""
+        while part := connection.recv(4096):
+            data += part
+    assert data.startswith(b"HTTP/1.")
+    assert data.endswith(b'{"status": "accepted"}\n')
+
+
+def test_a_sender_that_hangs_up_while_it_waits_leaves_nothing_behind(service: Service) -> None:
+    (worker,) = (psutil.Process(pid) for pid in service.workers())
+    with turn_taken(service) as let_go:
+        first = handed_in(service, range(100, 101))
+        until(lambda: service.get("/healthz").ok, "it serves")
+        before = worker.num_fds()
+        others = handed_in(service, range(101, 131))
+        for connection in others:  # a reset
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+        let_go()
+        assert answers(first[0], 1) == [(200, {"status": "accepted"})]
+        first[0].close()
+    until(lambda: len(service.letters()) == 31, "what came is stored, told or not")
+    until(lambda: worker.num_fds() < before, f"no descriptor is left over: {before} before")
+    assert service.post("/hs/UIScom/in", json.dumps(ring("200"))).ok
+    assert "Traceback" not in service.log()
+
+
+def test_a_service_that_stops_answers_what_it_has_taken(service: Service) -> None:
+    with turn_taken(service) as let_go:
+        (connection,) = handed_in(service, range(1, 2))
+        stopping = threading.Thread(target=service.stop)
+        stopping.start()
+        until(lambda: "Handling signal: term" in service.log(), "it was told to stop")
+        assert silent(connection)
+        let_go()
+        assert answers(connection, 1) == [(200, {"status": "accepted"})]
+        connection.close()
+        stopping.join()
+    assert len(service.letters()) == 1
+
+
+def test_an_answer_sent_too_early_would_be_seen(tmp_path: Path) -> None:
+    """The check of the first test, on a worker that sends at once."""
+    with Service(tmp_path / "service", WORKERS="1", THREADS="1") as service:
+        service.copy_code(tmp_path / "code", {"worker.py": ("if held.promise is None:", "if True:")})
+        service.start()
+        with turn_taken(service):
+            connections = handed_in(service, range(1, 2))
+            until(lambda: not silent(connections[0]), "the answer is there")
+            connections[0].close()
