@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
+from functools import cache, lru_cache
 from typing import Any
 
 from peewee import Database, DataError, IntegrityError, MySQLDatabase, fn
@@ -45,6 +46,7 @@ class Applied:
     changed: int = 0
 
 
+@lru_cache(maxsize=1024)
 def wall(moment: int | None, zone: tzinfo) -> str | None:
     """Milliseconds since 1970 UTC as the zone's wall clock in whole seconds (cut), the form of a DATETIME column."""
     return None if moment is None else str(datetime.fromtimestamp(moment // 1000, zone).replace(tzinfo=None))
@@ -79,6 +81,16 @@ def apply(
             return applied
     except (DataError, IntegrityError) as error:
         raise Indigestible(f"{type(error).__name__}: {error}") from error
+
+
+@cache
+def _shape(table: type[Table]) -> tuple[tuple[str, bool, int], ...]:
+    """Of each column: its name, whether it is a moment, how long its text may be (0: it is no text)."""
+    fields = table._meta.sorted_fields
+    return tuple(
+        (f.column_name, isinstance(f, models.Moment), f.max_length if isinstance(f, models.Chars) else 0)
+        for f in fields
+    )
 
 
 class _Batch:
@@ -273,12 +285,12 @@ class _Batch:
     def row(self, table: type[Table], said: dict[str, Any]) -> tuple[Any, ...]:
         """`said` as the table's row: moments as wall clock, text cut to its column."""
         values = []
-        for column in table._meta.sorted_fields:
-            value = said[column.column_name]
-            if isinstance(column, models.Moment):
-                value = wall(value, self.zone) if not isinstance(value, str) else value
-            elif isinstance(column, models.Chars):
-                value = value[: column.max_length]
+        for name, is_moment, longest in _shape(table):
+            value = said[name]
+            if is_moment and not isinstance(value, str):
+                value = wall(value, self.zone)
+            elif longest and len(value) > longest:
+                value = value[:longest]
             values.append(value)
         return tuple(values)
 
@@ -300,9 +312,8 @@ class _Batch:
             row = self.row(Calls, {**call.columns, **kept})
             if row != tuple(old.values()):
                 last += 1
-                changed.append(
-                    self.row(Calls, {**call.columns, "id": old["id"], "change_no": last, "updated_at": self.now})
-                )
+                numbered = {"change_no": last, "updated_at": wall(self.now, self.zone)}
+                changed.append(tuple(numbered.get(name, value) for name, value in zip(columns, row, strict=True)))
         self.insert(Calls, columns, changed, "replace")
         self.db.execute_sql(
             f"UPDATE change_counter SET change_no = {self.db.param}, last_id = {self.db.param} WHERE id = 1",

@@ -40,6 +40,7 @@ class Forgotten:
         self._hint: re.Pattern[str] | None = None
         self._seen: tuple[int, int] | None = None
         self._lists: dict[bytes, dict[tuple[str, str], int]] = {}
+        self._holding = False
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -51,8 +52,11 @@ class Forgotten:
         lock = os.open(f"{self.path}.lock", os.O_RDONLY | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            self._read()
+            self._holding = True
             yield
         finally:
+            self._holding = False
             os.close(lock)
 
     def of(self, event: CallEvent) -> bool:
@@ -64,7 +68,7 @@ class Forgotten:
 
     def of_call(self, provider: str, provider_call_id: str) -> bool:
         """Whether the call is forgotten."""
-        self._read()
+        self._look()
         call = (CALL, provider, provider_call_id)
         return any((CALL, _digest(key, *call)) in known for key, known in self._lists.items() if known)
 
@@ -93,7 +97,7 @@ class Forgotten:
         return self._hint is not None
 
     def _when(self, kinds: Iterable[str], numbers: Iterable[str]) -> int:
-        self._read()
+        self._look()
         latest = -1
         for key, known in self._lists.items():
             if known:
@@ -153,6 +157,10 @@ class Forgotten:
         finally:
             os.close(fd)
         self._read()
+
+    def _look(self) -> None:
+        if not self._holding:  # while it is held nobody else adds to it
+            self._read()
 
     def _read(self) -> None:
         if self.path is None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
@@ -294,9 +294,9 @@ class Fields(Mapping[str, Any]):
 
     def __init__(self, said: dict[str, Any]) -> None:
         self._said = said
-        self._paths: list[tuple[str, str]] | None = None
+        self._flat: tuple[dict[str, Any], list[tuple[str, str]]] | None = None
         if any(isinstance(value, dict) or (isinstance(value, list) and _nested(value)) for value in said.values()):
-            self._said, self._paths = _flatten(said)
+            self._said = self.leaves
 
     def get(self, key: str, default: Any = None) -> Any:
         value = self._said.get(key)
@@ -316,12 +316,20 @@ class Fields(Mapping[str, Any]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def _flattened(self) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        if self._flat is None:
+            self._flat = _flatten(self._said)
+        return self._flat
+
+    @property
+    def leaves(self) -> dict[str, Any]:
+        """Every value that says something by canonical key, all of them cleaned."""
+        return self._flattened()[0]
+
     @property
     def paths(self) -> list[tuple[str, str]]:
         """(canonical path, text) of every value that says something."""
-        if self._paths is None:
-            _, self._paths = _flatten(self._said)
-        return self._paths
+        return self._flattened()[1]
 
     def event_key(self, provider: str) -> str:
         """The event's identity: sha256 of the key version, the provider and what was sent, however it was spelled.
@@ -526,11 +534,25 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@cache
+def _optional(schema: marshmallow.Schema) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]:
+    """(what stands for the fields that may be absent; the names of those that may not, ours and theirs)."""
+    fields = schema.load_fields
+    defaults = {name: field.load_default for name, field in fields.items() if not field.required}
+    return defaults, tuple((name, field.data_key or name) for name, field in fields.items() if field.required)
+
+
 def load(schema: marshmallow.Schema, fields: Fields, refuse: Callable[[str, str], Refusal]) -> dict[str, Any]:
     """The schema's values. A field that must be there and is not becomes `refuse(field name, what)`."""
+    few = len(schema.load_fields) < 3  # of these nothing need be flattened
+    defaults, required = _optional(schema)
     try:
-        values: dict[str, Any] = schema.load(fields)
+        # partial: most fields are absent from most notifications, and each costs as much as one that is there
+        values: dict[str, Any] = schema.load(fields if few else fields.leaves, partial=True)
     except marshmallow.ValidationError as error:
         name, messages = next(iter(error.messages_dict.items()))
         raise refuse(name, messages[0]) from None
-    return values
+    for name, theirs in required:
+        if name not in values:
+            raise refuse(theirs, "absent")
+    return {**defaults, **values}

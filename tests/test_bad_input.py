@@ -10,7 +10,7 @@ import pytest
 from calls import MOST_EVENTS
 from inbox import DEAD, FORWARDED, IGNORED, Letter
 from models import Calls
-from tests.rig.service import UIS_KEY, Service
+from tests.rig.service import UIS_KEY, Service, until
 
 _ids = itertools.count(5_000_000)
 PATH = "/hs/UIScom/rec"
@@ -141,7 +141,8 @@ def told(service: Service, route: str = PATH, **said: Any) -> dict[str, Any]:
     answer = service.post(route, body)
     assert (answer.status_code, answer.json()) == (200, {"status": "accepted"})
     row = service.call(call)
-    assert last_letter(service, body.encode()).outcome.state == FORWARDED
+    forwarded = "it is marked forwarded, which comes after its row"
+    until(lambda: last_letter(service, body.encode()).outcome.state == FORWARDED, forwarded)
     return row
 
 
