@@ -21,7 +21,9 @@ from tests.rig.fixtures import fixture_calls
 ZONE = ZoneInfo("Europe/Moscow")
 SEEDS = [request.delivery() for call in fixture_calls() for request in call.requests]
 BODIES = int(os.environ.get("HOSTILE_BODIES", "1400"))  # `make torture` tries a million
-BATCHES = range(max(1, BODIES // 50_000))  # hypothesis remembers what it tried: a batch has its own memory, and its seed
+BATCHES = range(
+    max(1, BODIES // 50_000)
+)  # hypothesis remembers what it tried: a batch has its own memory, and its seed
 ROUTES = sorted({(seed.feed, seed.route) for seed in SEEDS})
 
 hostile_text = st.one_of(
