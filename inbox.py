@@ -1,22 +1,17 @@
 """The inbox: store a delivery first, understand it second, lose it never.
 
-A local SQLite database in DATA_DIR/inbox, in WAL mode with synchronous=FULL: when `put` returns, the delivery is on
-disk. One writer thread a worker commits whatever has arrived together (group commit); the workers take turns by a
-blocking flock, because SQLite's own busy handler sleeps and starves. The forwarder marks what it has done; its marks
-need no sync of their own, since forwarding twice changes nothing.
+A local SQLite database in DATA_DIR/inbox (inbox_file.py), with synchronous=FULL: when `put` returns, the delivery is on
+disk. One writer thread a worker commits whatever has arrived together (group commit). The forwarder marks what it has
+done; its marks need no sync of their own, since forwarding twice changes nothing.
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
 import queue
 import re
-import secrets
-import select
 import shutil
-import socket
 import sqlite3
 import threading
 import time
@@ -26,60 +21,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from inbox_file import BUSY_MS, USER_VERSION, InboxFile, remember, transaction
 from models import Position
 from schemas.reading import Delivery
 
 log = logging.getLogger("connector.inbox")
 
-USER_VERSION = 1  # PRAGMA user_version: changes are additive, two releases may run on one DATA_DIR during an upgrade
 PATIENCE_SECONDS = 8  # for a delivery to be stored; after it the provider is told to come again
-BUSY_MS = 5000
 GROUP = 512  # deliveries in one commit at the most
 LOOKED_THROUGH = 5000  # deliveries that one question of a person looks through at the most
 RECEIVED, FORWARDED, IGNORED, DEAD = "received", "forwarded", "ignored", "dead"
 REFUSED = "refused"  # never stored (stranger, oversize): a counter's outcome only
 TROUBLE = "trouble"  # the forwarder's, of no feed: a counter's outcome only
 FORGOTTEN = "forgotten"  # the reason of an ignored delivery of which nothing is kept (retention.py)
-
-SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS deliveries (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    feed TEXT NOT NULL,
-    route TEXT NOT NULL,
-    method TEXT NOT NULL,
-    query TEXT NOT NULL,
-    content_type TEXT NOT NULL,
-    declared_length INTEGER,
-    client_address TEXT NOT NULL,
-    received_at INTEGER NOT NULL,
-    body BLOB NOT NULL,
-    state TEXT NOT NULL,
-    reason TEXT NOT NULL DEFAULT '',
-    detail TEXT NOT NULL DEFAULT '',
-    event_key TEXT NOT NULL DEFAULT '',
-    settled_at INTEGER
-);
-CREATE INDEX IF NOT EXISTS deliveries_received ON deliveries (id) WHERE state = '{RECEIVED}';
-CREATE INDEX IF NOT EXISTS deliveries_dead ON deliveries (feed, reason) WHERE state = '{DEAD}';
-CREATE INDEX IF NOT EXISTS deliveries_event_key ON deliveries (event_key) WHERE event_key <> '';
-CREATE TABLE IF NOT EXISTS counters (
-    feed TEXT NOT NULL,
-    outcome TEXT NOT NULL,
-    reason TEXT NOT NULL,
-    total INTEGER NOT NULL,
-    last_at INTEGER NOT NULL,
-    last_message TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (feed, outcome, reason)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS placements (
-    request_id TEXT PRIMARY KEY,
-    placed_at INTEGER NOT NULL,
-    status INTEGER,
-    answer TEXT NOT NULL DEFAULT ''
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = {USER_VERSION};
-"""
 
 _COLUMNS = "feed, route, method, query, content_type, declared_length, client_address, received_at, body"
 _INSERT = f"INSERT INTO deliveries ({_COLUMNS}, state, reason, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -228,19 +182,16 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Inbox:
+class Inbox(InboxFile):
     """The inbox in `directory`. Safe for any number of threads and processes; opened lazily and anew after a fork."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.path = directory / "inbox.db"
-        self._local = threading.local()
+        super().__init__(directory)
         self._starting = threading.Lock()
         self._pid = 0
         self._queue: queue.SimpleQueue[Ticket | None]
         self._refused: dict[tuple[str, str], tuple[int, int, str]]
         self._refusing: threading.Lock
-        self._wake = (0, -1)  # (process, file descriptor)
 
     # ---------------------------------------------------------------------------------------------- storing
 
@@ -326,7 +277,7 @@ class Inbox:
 
     def _commit(self, db: sqlite3.Connection, group: list[Ticket]) -> None:
         stored = [ticket for ticket in group if ticket.delivery]
-        with _transaction(db):
+        with transaction(db):
             try:
                 db.execute("SAVEPOINT deliveries")
                 db.executemany(_INSERT, [ticket.row() for ticket in stored])
@@ -402,7 +353,7 @@ class Inbox:
             )
             self._count(db, [(d.feed, o, d.received_at) for d, o in outcomes])
             if position is not None:
-                _remember(db, "position", json.dumps([position.change_no, position.incarnation, position.past]))
+                remember(db, "position", json.dumps([position.change_no, position.incarnation, position.past]))
 
     def position(self) -> Position:
         """The call log's position as this node last saw it."""
@@ -494,11 +445,6 @@ class Inbox:
                 rows = db.execute(f"SELECT DISTINCT {key}, {text} FROM {table}").fetchall()
                 done[table] = db.executemany(change, [(key,) for key, said in rows if mentioned(said)]).rowcount
         return {table: max(0, count) for table, count in done.items()}
-
-    def truncate_log(self) -> bool:
-        """Bring all that was written into inbox.db itself and empty its -wal; False while a reader is in the way."""
-        with self._turn_and_connection() as db:
-            return bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
 
     # ------------------------------------------------------------------------------------------ click to call
 
@@ -657,173 +603,15 @@ class Inbox:
             self._db().execute(f"SELECT feed, count(*) FROM deliveries WHERE state = '{RECEIVED}' GROUP BY feed")
         )
 
-    def check(self) -> str:
-        """SQLite's own word on the file: "ok", or what is wrong with it."""
-        return str(self._db().execute("PRAGMA quick_check").fetchone()[0])
-
-    # ------------------------------------------------------------------------------------------------ facts
-
-    def fact(self, name: str) -> str:
-        """A remembered fact, "" if there is none."""
-        row = self._db().execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-        return row[0] if row else ""
-
-    def remember(self, **facts: str) -> None:
-        """Remember facts; not synced."""
-        with self._writing() as db:
-            for name, value in facts.items():
-                _remember(db, name, value)
-
     def trouble(self, reason: str, message: str) -> None:
         """Count a failure to forward; not synced."""
         with self._writing() as db:
             db.execute(_COUNT, ("", TROUBLE, reason, 1, now(), message))
 
-    def node(self) -> str:
-        """This node's name: the host's, and four digits drawn once for this DATA_DIR."""
-        return self.fact("node")
-
-    # ------------------------------------------------------------------------------------- between processes
-
-    def wake(self) -> None:
-        """Tell the forwarder, in whatever process it is, that something waits."""
-        with contextlib.suppress(OSError):  # a full pipe has told it already; a lost wake costs a second
-            os.write(self._wake_pipe(), b"!")
-
-    def wait(self, seconds: float) -> None:
-        """Until `wake` was called in any process, or the seconds have passed."""
-        fd = self._wake_pipe()
-        if select.select([fd], [], [], seconds)[0]:
-            with contextlib.suppress(BlockingIOError):
-                os.read(fd, 65536)
-
-    def _wake_pipe(self) -> int:
-        """A FIFO: unlike a socket it has no path limit and outlives its reader."""
-        pid, fd = self._wake
-        if pid != os.getpid():
-            self._make_directory()
-            with contextlib.suppress(FileExistsError):
-                os.mkfifo(self.directory / "wake", 0o600)
-            fd = os.open(self.directory / "wake", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-            self._wake = (os.getpid(), fd)
-        return fd
-
-    @contextlib.contextmanager
-    def forwarding(self, wait: bool = True) -> Iterator[bool]:
-        """Be the one forwarder of this DATA_DIR: True once it is our turn (the kernel passes it on when a process
-        dies), False at once with `wait` off and another at work."""
-        self._make_directory()
-        with open(self.directory / "forwarder.lock", "a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
-
-    def use(self) -> None:
-        """Say that this process uses DATA_DIR, as long as it lives; waits while a restore replaces its files."""
-        self._make_directory()
-        used = os.open(self.directory / "use.lock", os.O_RDONLY | os.O_CREAT, 0o600)  # a read-only disk will do
-        fcntl.flock(used, fcntl.LOCK_SH)
-
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[bool]:
-        """False when any other process uses DATA_DIR, idle or not; True: none does, nor will until the block ends."""
-        self._make_directory()
-        with open(self.directory / "use.lock", "a") as used, self.forwarding(wait=False) as mine:
-            try:
-                fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                mine = False
-            yield mine
-
-    def is_forwarding(self) -> bool:
-        """Whether any process of this host forwards this inbox. It looks without writing, and shares its look: two who
-        look at once take neither of them for a forwarder."""
-        try:
-            with open(self.directory / "forwarder.lock", "rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except FileNotFoundError:
-            return False
-        return False
-
-    @contextlib.contextmanager
-    def _writing(self, synchronous: str = "NORMAL") -> Iterator[sqlite3.Connection]:
-        """A transaction of this thread, when it is its turn."""
-        db = self._db(synchronous)  # before the turn: making a connection takes one too
-        with self._turn(), _transaction(db):
-            yield db
-
-    @contextlib.contextmanager
-    def _turn_and_connection(self) -> Iterator[sqlite3.Connection]:
-        db = self._db("FULL")
-        with self._turn():
-            yield db
-
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One writer at a time: a blocking flock wakes its next holder at once."""
-        self._make_directory()
-        with open(self.directory / "turn.lock", "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    # ------------------------------------------------------------------------------------------- connections
-
-    def _db(self, synchronous: str = "NORMAL") -> sqlite3.Connection:
-        """This thread's connection."""
-        if getattr(self._local, "pid", 0) != os.getpid() or not self.path.exists():
-            with self._turn():
-                self._local.db = self._connect("NORMAL")
-            self._local.pid = os.getpid()
-        db: sqlite3.Connection = self._local.db
-        db.execute(f"PRAGMA synchronous = {synchronous}")
-        return db
-
-    def _connect(self, synchronous: str) -> sqlite3.Connection:
-        """A connection to the inbox, which is made if it is not there. Call it in `_turn`."""
-        self._make_directory()
-        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA secure_delete = ON")  # what is forgotten leaves no bytes behind, nor do its earlier states
-        db.execute("PRAGMA synchronous = FULL")
-        if db.execute("PRAGMA user_version").fetchone()[0] < USER_VERSION:
-            db.executescript(SCHEMA)
-            node = f"{socket.gethostname()[:58]}-{secrets.token_hex(2)}"
-            db.execute("INSERT OR IGNORE INTO facts VALUES ('node', ?)", (node,))
-        db.execute(f"PRAGMA synchronous = {synchronous}")
-        return db
-
-    def close(self) -> None:
-        """Let go of this thread's connection."""
-        if getattr(self._local, "pid", 0) == os.getpid():
-            self._local.db.close()
-            self._local.pid = 0
-
-    def _make_directory(self) -> None:
-        if not self.directory.is_dir():
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-
 
 def _sentence(detail: str) -> str:
     """A refusal's sentence without what it quotes of the body: one broken template is one group of dead letters."""
     return re.sub(r"«[^»]*»|\d+", "", re.sub(r"у текста «.*?»(?=: | \()", "", detail))
-
-
-@contextlib.contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield db
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
 
 
 def read_position(db: sqlite3.Connection) -> Position:
@@ -832,10 +620,6 @@ def read_position(db: sqlite3.Connection) -> Position:
     change_no, incarnation, *past = json.loads(facts.get("position", '[0, ""]'))
     known = tuple((mark, number) for mark, number in (past[0] if past else ()))
     return Position(change_no, incarnation, int(facts.get("reached", 0)), known)
-
-
-def _remember(db: sqlite3.Connection, name: str, value: str) -> None:
-    db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
 
 def _delivery(row: tuple[Any, ...]) -> Delivery:

@@ -26,7 +26,7 @@ LEVELS = [
     "desk forwarder shown",
     "state",
     "inbox calls",
-    "fold models forgotten",
+    "fold models forgotten inbox_file",
     "schemas",
     "config logs acts worker",
 ]

@@ -1,0 +1,243 @@
+"""The inbox's file: its tables, its connections, whose turn it is to write, and what its processes tell one another.
+
+SQLite in WAL mode. The workers take turns by a blocking flock, because SQLite's own busy handler sleeps and starves.
+"""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import select
+import socket
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+USER_VERSION = 1  # PRAGMA user_version: changes are additive, two releases may run on one DATA_DIR during an upgrade
+BUSY_MS = 5000
+
+SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS deliveries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    feed TEXT NOT NULL,
+    route TEXT NOT NULL,
+    method TEXT NOT NULL,
+    query TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    declared_length INTEGER,
+    client_address TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL DEFAULT '',
+    detail TEXT NOT NULL DEFAULT '',
+    event_key TEXT NOT NULL DEFAULT '',
+    settled_at INTEGER
+);
+CREATE INDEX IF NOT EXISTS deliveries_received ON deliveries (id) WHERE state = 'received';
+CREATE INDEX IF NOT EXISTS deliveries_dead ON deliveries (feed, reason) WHERE state = 'dead';
+CREATE INDEX IF NOT EXISTS deliveries_event_key ON deliveries (event_key) WHERE event_key <> '';
+CREATE TABLE IF NOT EXISTS counters (
+    feed TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    total INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    last_message TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (feed, outcome, reason)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS placements (
+    request_id TEXT PRIMARY KEY,
+    placed_at INTEGER NOT NULL,
+    status INTEGER,
+    answer TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = {USER_VERSION};
+"""
+
+
+class InboxFile:
+    """The inbox's file in `directory`. Safe for any number of threads and processes; opened lazily and anew after a
+    fork."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = directory / "inbox.db"
+        self._local = threading.local()
+        self._wake = (0, -1)  # (process, file descriptor)
+
+    # ------------------------------------------------------------------------------------------------ facts
+
+    def fact(self, name: str) -> str:
+        """A remembered fact, "" if there is none."""
+        row = self._db().execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else ""
+
+    def remember(self, **facts: str) -> None:
+        """Remember facts; not synced."""
+        with self._writing() as db:
+            for name, value in facts.items():
+                remember(db, name, value)
+
+    def node(self) -> str:
+        """This node's name: the host's, and four digits drawn once for this DATA_DIR."""
+        return self.fact("node")
+
+    # ------------------------------------------------------------------------------------- between processes
+
+    def wake(self) -> None:
+        """Tell the forwarder, in whatever process it is, that something waits."""
+        with contextlib.suppress(OSError):  # a full pipe has told it already; a lost wake costs a second
+            os.write(self._wake_pipe(), b"!")
+
+    def wait(self, seconds: float) -> None:
+        """Until `wake` was called in any process, or the seconds have passed."""
+        fd = self._wake_pipe()
+        if select.select([fd], [], [], seconds)[0]:
+            with contextlib.suppress(BlockingIOError):
+                os.read(fd, 65536)
+
+    def _wake_pipe(self) -> int:
+        """A FIFO: unlike a socket it has no path limit and outlives its reader."""
+        pid, fd = self._wake
+        if pid != os.getpid():
+            self._make_directory()
+            with contextlib.suppress(FileExistsError):
+                os.mkfifo(self.directory / "wake", 0o600)
+            fd = os.open(self.directory / "wake", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._wake = (os.getpid(), fd)
+        return fd
+
+    @contextlib.contextmanager
+    def forwarding(self, wait: bool = True) -> Iterator[bool]:
+        """Be the one forwarder of this DATA_DIR: True once it is our turn (the kernel passes it on when a process
+        dies), False at once with `wait` off and another at work."""
+        self._make_directory()
+        with open(self.directory / "forwarder.lock", "a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+    def use(self) -> None:
+        """Say that this process uses DATA_DIR, as long as it lives; waits while a restore replaces its files."""
+        self._make_directory()
+        used = os.open(self.directory / "use.lock", os.O_RDONLY | os.O_CREAT, 0o600)  # a read-only disk will do
+        fcntl.flock(used, fcntl.LOCK_SH)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[bool]:
+        """False when any other process uses DATA_DIR, idle or not; True: none does, nor will until the block ends."""
+        self._make_directory()
+        with open(self.directory / "use.lock", "a") as used, self.forwarding(wait=False) as mine:
+            try:
+                fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                mine = False
+            yield mine
+
+    def is_forwarding(self) -> bool:
+        """Whether any process of this host forwards this inbox. It looks without writing, and shares its look: two who
+        look at once take neither of them for a forwarder."""
+        try:
+            with open(self.directory / "forwarder.lock", "rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        return False
+
+    @contextlib.contextmanager
+    def _writing(self, synchronous: str = "NORMAL") -> Iterator[sqlite3.Connection]:
+        """A transaction of this thread, when it is its turn."""
+        db = self._db(synchronous)  # before the turn: making a connection takes one too
+        with self._turn(), transaction(db):
+            yield db
+
+    @contextlib.contextmanager
+    def _turn_and_connection(self) -> Iterator[sqlite3.Connection]:
+        db = self._db("FULL")
+        with self._turn():
+            yield db
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One writer at a time: a blocking flock wakes its next holder at once."""
+        self._make_directory()
+        lock = os.open(
+            self.directory / "turn.lock", os.O_WRONLY | os.O_CREAT, 0o600
+        )  # open() asks the kernel four things
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    # ------------------------------------------------------------------------------------------- connections
+
+    def _db(self, synchronous: str = "NORMAL") -> sqlite3.Connection:
+        """This thread's connection."""
+        if getattr(self._local, "pid", 0) != os.getpid() or not self.path.exists():
+            with self._turn():
+                self._local.db = self._connect("NORMAL")
+            self._local.pid = os.getpid()
+        db: sqlite3.Connection = self._local.db
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+        return db
+
+    def _connect(self, synchronous: str) -> sqlite3.Connection:
+        """A connection to the inbox, which is made if it is not there. Call it in `_turn`."""
+        self._make_directory()
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA secure_delete = ON")  # what is forgotten leaves no bytes behind, nor do its earlier states
+        db.execute("PRAGMA synchronous = FULL")
+        if db.execute("PRAGMA user_version").fetchone()[0] < USER_VERSION:
+            db.executescript(SCHEMA)
+            node = f"{socket.gethostname()[:58]}-{secrets.token_hex(2)}"
+            db.execute("INSERT OR IGNORE INTO facts VALUES ('node', ?)", (node,))
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+        return db
+
+    def close(self) -> None:
+        """Let go of this thread's connection."""
+        if getattr(self._local, "pid", 0) == os.getpid():
+            self._local.db.close()
+            self._local.pid = 0
+
+    def _make_directory(self) -> None:
+        if not self.directory.is_dir():
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def check(self) -> str:
+        """SQLite's own word on the file: "ok", or what is wrong with it."""
+        return str(self._db().execute("PRAGMA quick_check").fetchone()[0])
+
+    def truncate_log(self) -> bool:
+        """Bring all that was written into inbox.db itself and empty its -wal; False while a reader is in the way."""
+        with self._turn_and_connection() as db:
+            return bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Ours from its begin to its commit, or nothing of it."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def remember(db: sqlite3.Connection, name: str, value: str) -> None:
+    """Remember a fact in the transaction that the connection is in."""
+    db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
