@@ -227,8 +227,12 @@ class Processes(Tormentor):
         self.hold(2, 6)
         self.service.kill()
         with self.room.lock:
-            shutil.rmtree(self.service.data_dir)
-            self._copy(self.shadow, self.service.data_dir)
+            # by renaming: somebody who reads the call log in between must find no half of it, nor add to it
+            gone, whole = (self.service.data_dir.with_suffix(suffix) for suffix in (".gone", ".whole"))
+            self.service.data_dir.rename(gone)
+            shutil.rmtree(gone)
+            self._copy(self.shadow, whole)
+            whole.rename(self.service.data_dir)
         self.start_service()
 
     def read_only(self) -> None:
