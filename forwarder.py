@@ -22,7 +22,7 @@ import schemas
 from calls import Indigestible, Restored, SchemaDiffers
 from config import Settings
 from forgotten import Forgotten
-from inbox import DEAD, FORGOTTEN, FORWARDED, IGNORED, Inbox, Outcome, now
+from inbox import DEAD, FORGOTTEN, FORWARDED, IGNORED, OUR_FAULT, Inbox, Outcome, now
 from models import open_database
 from schemas.event import CallEvent
 from schemas.reading import Delivery, Ignored, Refusal
@@ -38,7 +38,6 @@ LOOK_FOR_ENDS_EVERY = 5.0  # seconds: calls whose end is told by silence
 STATUS_EVERY = 60.0  # seconds: feed_status, and a look at silent feeds and the disk
 DISK_EVERY = 3600.0  # seconds: how often a low disk is told again
 
-OUR_FAULT = "%s: delivery %d is a dead letter, our own fault in understanding it: flask inbox show %d has the traceback"
 # why a batch failed: what the inbox counts and /metrics tells
 TROUBLES: dict[str, tuple[type[Exception], ...]] = {
     "schema_differs": (SchemaDiffers,),

@@ -29,10 +29,12 @@ log = logging.getLogger("connector.inbox")
 
 PATIENCE_SECONDS = 8  # for a delivery to be stored; after it the provider is told to come again
 GROUP = 512  # deliveries in one commit at the most
+MOST_WAITING = 2 * GROUP  # to be stored, in one process: what nobody waits for any longer still lies there
 LOOKED_THROUGH = 5000  # deliveries that one question of a person looks through at the most
 RECEIVED, FORWARDED, IGNORED, DEAD = "received", "forwarded", "ignored", "dead"
 REFUSED = "refused"  # never stored (stranger, oversize): a counter's outcome only
 TROUBLE = "trouble"  # the forwarder's, of no feed: a counter's outcome only
+OUR_FAULT = "%s: delivery %d is a dead letter, our own fault in understanding it: flask inbox show %d has the traceback"
 FORGOTTEN = "forgotten"  # the reason of an ignored delivery of which nothing is kept (retention.py)
 
 _COLUMNS = "feed, route, method, query, content_type, declared_length, client_address, received_at, body"
@@ -155,18 +157,33 @@ class Ticket:
 
     def give_up(self) -> Exception:
         """It may be stored yet or not; whoever sent it comes again."""
-        self.abandoned = True
-        return Unavailable(f"not stored within {PATIENCE_SECONDS} seconds")
+        self.abandoned, self._call = True, None
+        self.error = TimeoutError(f"not stored within {PATIENCE_SECONDS} seconds")
+        return Unavailable(str(self.error))
 
     def settle(self, error: Exception | None = None) -> None:
         """It is on disk, or will not be for this reason."""
         self.error = self.error or error
         self._settled.release()
-        if self._call is not None and self._settled.acquire(blocking=False):
+        call = self._call
+        if call is not None and self._settled.acquire(blocking=False):
             try:
-                self._call()
+                call()
             except Exception:  # the writer thread lives on
                 log.exception("our own fault in telling that a delivery is stored")
+
+    def tell(self) -> None:
+        """One line of what was stored: a refusal loudly, the rest for LOG_LEVEL=debug."""
+        d, o, extra = self.delivery, self.outcome, {"delivery": self.id}
+        assert d is not None
+        if o.reason == "our_fault":
+            log.error(OUR_FAULT, d.feed, self.id, self.id, extra=extra)
+        elif o.state == DEAD:
+            log.warning("%s: refused delivery %d as %s", d.feed, self.id, o.reason, extra=extra)
+        elif o.state == IGNORED:
+            log.debug("%s: delivery %d ignored: %s", d.feed, self.id, o.reason, extra=extra)
+        else:
+            log.debug("%s: delivery %d accepted", d.feed, self.id, extra=extra)
 
     def row(self) -> tuple[Any, ...]:
         d, o = self.delivery, self.outcome
@@ -202,8 +219,10 @@ class Inbox(InboxFile):
         return ticket.id
 
     def begin(self, delivery: Delivery | None, outcome: Outcome) -> Ticket:
-        """The same without waiting: it is on disk when the ticket says so."""
+        """The same without waiting: it is on disk when the ticket says so. Raises Unavailable when too many wait."""
         self._start()
+        if self._queue.qsize() >= MOST_WAITING:
+            raise Unavailable(f"{MOST_WAITING} deliveries wait to be stored")
         ticket = Ticket(delivery, outcome)
         self._queue.put(ticket)
         return ticket
@@ -295,8 +314,7 @@ class Inbox(InboxFile):
             rows = [(feed, REFUSED, reason, *counted) for (feed, reason), counted in refused.items()]
             db.executemany(_COUNT, rows)
         for ticket in stored:
-            if ticket.delivery and ticket.outcome.state == RECEIVED:
-                log.debug("%s: delivery %d accepted", ticket.delivery.feed, ticket.id, extra={"delivery": ticket.id})
+            ticket.tell()
 
     @staticmethod
     def _insert_alone(db: sqlite3.Connection, ticket: Ticket) -> bool:

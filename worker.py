@@ -3,17 +3,21 @@ held, its thread serves the next request, and the worker's loop sends the answer
 
 The application asks for that by `hold` of environ["gunicorn.socket"]; under another server it finds none, and waits. Why:
 docs/decisions/0008. What is used of gunicorn beside its documented hooks: ThreadWorker's enqueue_req, handle,
-handle_request, finish_request, murder_pending and method_queue.
+handle_request, finish_request, murder_pending, wait_for_and_dispatch_events, poller, nr_conns and method_queue.
 """
 
+import selectors
 import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import ThreadWorker
+
+LINGER_SECONDS, LINGER_BYTES = 2, 65_536  # gunicorn's own: util.close_graceful
 
 
 class Promise(Protocol):
@@ -33,8 +37,9 @@ class Held:
     """A request's connection, which keeps what is to be sent until all of it is there: head and body of an answer leave
     in one write. nginx repeats a request only until it has the head, and a worker may be killed between two writes."""
 
-    def __init__(self, sock: socket.socket, req: Any, conn: Any) -> None:
+    def __init__(self, sock: socket.socket, req: Any, conn: Any, can_hold: bool) -> None:
         self._sock = sock
+        self.hold = self._hold if can_hold else None
         self._parts: list[bytes] = []
         self.req, self.conn = req, conn
         self.alive = False  # whether the connection is kept
@@ -43,7 +48,7 @@ class Held:
         self.otherwise: Callable[[Exception], Any]
         self.deadline = 0.0
 
-    def hold(self, promise: Promise, otherwise: Callable[[Exception], Any], seconds: float) -> None:
+    def _hold(self, promise: Promise, otherwise: Callable[[Exception], Any], seconds: float) -> None:
         """Send the answer when the promise is kept; when it is broken, or not kept within the seconds, send that of
         the WSGI application `otherwise(error)` in its place."""
         self.promise, self.otherwise, self.deadline = promise, otherwise, time.monotonic() + seconds
@@ -63,7 +68,8 @@ class Held:
             self._sock.sendall(self.take())
 
     def __getattr__(self, name: str) -> Any:
-        self.flush()  # what is done to the connection past us (sendfile) comes after it
+        if self.promise is None:  # what is promised leaves by the loop alone, whatever goes wrong here
+            self.flush()  # what is done to the connection past us (sendfile) comes after it
         return getattr(self._sock, name)
 
 
@@ -88,6 +94,9 @@ class Worker(ThreadWorker):
         self._holding: deque[Held] = deque()  # in the order of their deadlines
         self._settled: deque[Held] = deque()
         self._told = False  # the loop, that there are settled ones
+        self._closing: dict[Any, None] = {}  # in the order of their deadlines
+        # its descriptor is not given to somebody else while a late delivery may still wake a loop that has ended
+        self.method_queue.close = lambda: None
 
     # -------------------------------------------------------------------------------------------------- the pool's part
 
@@ -112,7 +121,7 @@ class Worker(ThreadWorker):
     def handle_request(self, req: Any, conn: Any) -> bool:
         """Have the application answer; the answer is sent, or held."""
         sock = conn.sock
-        conn.sock = held = Held(sock, req, conn)
+        conn.sock = held = Held(sock, req, conn, can_hold=not self.cfg.is_ssl)  # TLS cannot be sent in part
         try:
             alive: bool = super().handle_request(req, conn)
         finally:
@@ -131,6 +140,12 @@ class Worker(ThreadWorker):
 
     # -------------------------------------------------------------------------------------------------- the loop's part
 
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """No longer than the first one is held."""
+        if self._holding:
+            timeout = min(timeout, max(0.0, self._holding[0].deadline - time.monotonic()))
+        super().wait_for_and_dispatch_events(timeout)
+
     def _answer_settled(self) -> None:
         self._told = False
         while self._settled:
@@ -138,9 +153,12 @@ class Worker(ThreadWorker):
             self._answer(held, held.promise.broken())
 
     def murder_pending(self) -> None:
-        """What the loop does at every turn: those who have waited too long are told so."""
+        """What the loop does at every turn: those who have waited too long are told so, who does not close is closed."""
         super().murder_pending()
+        self._answer_settled()
         now = time.monotonic()
+        while self._closing and (conn := next(iter(self._closing))).timeout <= now:
+            self._close(conn)
         while self._holding and (self._holding[0].answered or self._holding[0].deadline <= now):
             held = self._holding.popleft()
             if not held.answered:
@@ -149,7 +167,7 @@ class Worker(ThreadWorker):
     def _answer(self, held: Held, error: Exception | None) -> None:
         if held.answered:  # given up before it settled
             return
-        held.answered = True
+        held.answered, held.conn.held = True, None
         try:
             answer = held.take() if error is None else self._otherwise(held, error)
             sent = held.conn.sock.send(answer, socket.MSG_DONTWAIT)
@@ -171,3 +189,37 @@ class Worker(ThreadWorker):
             answer.write(part)
         answer.close()
         return held.take()
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        """Keep the connection or close it, as gunicorn does; but its close waits in the loop until the other side has
+        closed too, and here everybody's answers would wait with it."""
+        if fs.result() or self.cfg.is_ssl:
+            super().finish_request(conn, fs)
+            return
+        try:
+            conn.sock.setblocking(False)
+            conn.sock.shutdown(socket.SHUT_WR)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drain, conn))
+        except (OSError, ValueError, KeyError):
+            self.nr_conns -= 1
+            conn.close()
+        else:
+            conn.timeout, conn.left = time.monotonic() + LINGER_SECONDS, LINGER_BYTES
+            self._closing[conn] = None
+
+    def _drain(self, conn: Any, sock: socket.socket) -> None:
+        try:
+            data = sock.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        conn.left -= len(data)
+        if not data or conn.left <= 0:
+            self._close(conn)
+
+    def _close(self, conn: Any) -> None:
+        del self._closing[conn]
+        self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()

@@ -1,5 +1,6 @@
 """What every feed's handler shares: check the key, read the raw bytes, understand, store, and only then answer."""
 
+import contextlib
 import hmac
 import ipaddress
 import json
@@ -17,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 import schemas
 from config import FeedSettings, Settings
 from desk import Desk, News
-from forwarder import OUR_FAULT, judge
+from forwarder import judge
 from inbox import DEAD, IGNORED, PATIENCE_SECONDS, RECEIVED, REFUSED, Inbox, Unavailable, now
 from schemas.reading import Delivery, Refusal
 
@@ -77,7 +78,7 @@ def receive(feed: str, route: str, before: Callable[[Delivery], Response | None]
         return answer(200, {"status": "ignored", "reason": "HEAD"})
     limit = here.settings.max_body_bytes
     declared = request.content_length
-    body = b"" if declared is not None and declared > limit else _read(environ, declared, limit + 1)
+    body, whole = (b"", True) if declared is not None and declared > limit else _read(environ, declared, limit + 1)
     if (declared or 0) > limit or len(body) > limit:
         message = (
             f"Тело запроса больше {limit} байт: это не уведомление о звонке. Проверьте, что в шаблоне только поля звонка "
@@ -93,7 +94,7 @@ def receive(feed: str, route: str, before: Callable[[Delivery], Response | None]
         query=query,
         method=method,
         content_type=environ.get("CONTENT_TYPE", "")[:255],
-        declared_length=declared,
+        declared_length=declared if whole else max(declared or 0, len(body) + 1),  # of broken chunks: at least so many
         received_at=now(),
         client_address=client_address(here.settings),
     )
@@ -103,32 +104,30 @@ def receive(feed: str, route: str, before: Callable[[Delivery], Response | None]
 def store(here: Connector, delivery: Delivery) -> Response:
     """Recognise to choose the answer, store, answer. The forwarder understands the same bytes again, from the start."""
     outcome, said = judge(partial(schemas.recognise, delivery))
-    ticket = here.inbox.begin(delivery, outcome)
-    hold = getattr(request.environ.get("gunicorn.socket"), "hold", None)
-    if outcome.state == RECEIVED and hold is not None:  # worker.py sends this answer when the delivery is on disk
-        hold(ticket, on_inbox_error, PATIENCE_SECONDS)
-        return Response(ACCEPTED, content_type=JSON)
+    if isinstance(said, Refusal):
+        response = refusal(said.status, said.code, said.message)
+    elif outcome.state == IGNORED:
+        response = answer(200, {"status": "ignored", "reason": outcome.detail})
+    else:
+        response = Response(ACCEPTED, content_type=JSON)
     try:
-        ticket.wait()
+        ticket = here.inbox.begin(delivery, outcome)
+        hold = getattr(request.environ.get("gunicorn.socket"), "hold", None)
+        if hold is not None:  # worker.py sends the answer when the delivery is on disk
+            hold(ticket, on_inbox_error, PATIENCE_SECONDS)
+        else:
+            ticket.wait()
     except Unavailable as error:
         return on_inbox_error(error)
-    said_of_it = {"delivery": ticket.id}
-    if isinstance(said, Refusal):
-        log.warning("%s: refused delivery %d as %s", delivery.feed, ticket.id, said.code, extra=said_of_it)
-        return refusal(said.status, said.code, said.message)
-    if outcome.state == IGNORED:
-        log.debug("%s: delivery %d ignored: %s", delivery.feed, ticket.id, outcome.reason, extra=said_of_it)
-        return answer(200, {"status": "ignored", "reason": outcome.detail})
-    if outcome.state == DEAD:
-        log.error(OUR_FAULT, delivery.feed, ticket.id, ticket.id, extra=said_of_it)
-    return Response(ACCEPTED, content_type=JSON)
+    return response
 
 
-def _read(environ: dict[str, Any], declared: int | None, most: int) -> bytes:
-    """The raw body, at most `most` bytes, before anything touches request.form (which would empty the stream)."""
+def _read(environ: dict[str, Any], declared: int | None, most: int) -> tuple[bytes, bool]:
+    """The raw body, at most `most` bytes, before anything touches request.form (which would empty the stream); False with
+    what came of a body that broke off."""
     stream = environ["wsgi.input"]
     if declared is None and not environ.get("wsgi.input_terminated"):
-        return b""
+        return b"", True
     left = most if declared is None else min(most, declared)
     parts = []
     try:
@@ -137,7 +136,10 @@ def _read(environ: dict[str, Any], declared: int | None, most: int) -> bytes:
             left -= len(part)
     except Exception as error:  # the server's own: a broken chunk, a reset; what came is kept, as cut short
         log.info("a request's body broke off: %s", type(error).__name__)
-    return b"".join(parts)
+        with contextlib.suppress(Exception):  # a chunked body's reader has what came before the broken chunk
+            parts.append(stream.read(left))
+        return b"".join(parts), False
+    return b"".join(parts), True
 
 
 # --------------------------------------------------------------------------------------------------------- who may post

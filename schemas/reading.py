@@ -85,7 +85,7 @@ def _said(delivery: Delivery, form: Form) -> dict[str, Any]:
         raise Refusal(
             400,
             "cut_short",
-            f"Тело запроса оборвалось: заголовок Content-Length обещает {sent} байт, пришло {len(body)}. "
+            f"Тело запроса оборвалось: обещано не меньше {sent} байт, пришло {len(body)}. "
             "Уведомление передано не целиком: менять шаблон не нужно, отправьте его ещё раз или проверьте сеть.",
         )
     if not body.strip():

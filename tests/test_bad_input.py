@@ -134,6 +134,17 @@ def test_broken_chunks_are_never_a_500_and_make_no_call(sqlite_service: Service)
     assert sqlite_service.rows(Calls, provider_call_id=call) == []
 
 
+def test_a_body_that_ends_in_a_broken_chunk_is_kept_as_cut_short(sqlite_service: Service) -> None:
+    call = new_id()
+    part = f"call_session_id={call}&calling_phone_number=7920111".encode()  # a whole form, but for its end
+    head = f"POST {PATH}?key={UIS_KEY} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = raw(sqlite_service, head, b"%x\r\n%s\r\nzz\r\n" % (len(part), part)).decode()
+    assert "cut_short" in answer
+    letter = last_letter(sqlite_service, part)
+    assert (letter.outcome.state, letter.outcome.reason) == (DEAD, "cut_short")
+    assert sqlite_service.rows(Calls, provider_call_id=call) == []
+
+
 def told(service: Service, route: str = PATH, **said: Any) -> dict[str, Any]:
     """The row of a call that was accepted with these values."""
     call = new_id()
