@@ -111,7 +111,7 @@ def run(options: Options) -> tuple[Verdict, Counter[str], str]:
             )  # fmt: skip
         else:
             calls = service.data_dir / "calllog" / "calls.db"
-            tormentors.append(SqliteLog(random.Random(chance.random()), options.pause, calls))
+            tormentors.append(SqliteLog(random.Random(chance.random()), options.pause, calls, room))
         generator = subprocess.Popen(
             [sys.executable, "-m", "tests.torture.stream", str(journals[0]), str(addresses), options.seed,
              str(options.rate), "6"], cwd=ROOT,
@@ -120,7 +120,7 @@ def run(options: Options) -> tuple[Verdict, Counter[str], str]:
         progress = Progress(journals)
         until(lambda: progress.look() > 300, "the first notifications are acknowledged", 120)
         before = footprint(service)
-        reader = Reader(service.database_url)
+        reader = Reader(service.database_url, room.guest())
         for thread in (*tormentors, reader):
             thread.start()
         end = time.monotonic() + options.seconds

@@ -39,6 +39,7 @@ class Room:
         self.directory, self.megabytes = directory, megabytes
         self.own_disk = os.getuid() == 0
         self.lock = threading.Lock()  # one thing at a time is done to it
+        self.guests: list[threading.Lock] = []
         directory.mkdir(parents=True, exist_ok=True)
         if self.own_disk:
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(directory)], check=True)
@@ -66,6 +67,20 @@ class Room:
                 yield
             finally:
                 subprocess.run(["mount", "-o", "remount,rw", str(self.directory)], check=True)
+
+    def guest(self) -> threading.Lock:
+        """Held by who has a SQLite file of it open in this process: see alone."""
+        self.guests.append(threading.Lock())
+        return self.guests[-1]
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """No guest has a file open. A power cut ends every process of the host; one that lived on would checkpoint what
+        the shim does not see, or join an old file and a new -wal (sqlite.org/howtocorrupt.html, section 2.4)."""
+        with contextlib.ExitStack() as stack:
+            for guest in self.guests:
+                stack.enter_context(guest)
+            yield
 
     def close(self) -> None:
         if self.own_disk:
@@ -222,17 +237,14 @@ class Processes(Tormentor):
     def cut(self) -> None:
         """power cut: of DATA_DIR only what was synced is left"""
         self.service.stop()
-        with self.room.lock:
-            self.start_service(can_be_cut=True)
-        self.hold(2, 6)
-        self.service.kill()
-        with self.room.lock:
-            # by renaming: somebody who reads the call log in between must find no half of it, nor add to it
-            gone, whole = (self.service.data_dir.with_suffix(suffix) for suffix in (".gone", ".whole"))
-            self.service.data_dir.rename(gone)
-            shutil.rmtree(gone)
-            self._copy(self.shadow, whole)
-            whole.rename(self.service.data_dir)
+        with self.room.alone():
+            with self.room.lock:
+                self.start_service(can_be_cut=True)
+            self.hold(2, 6)
+            self.service.kill()
+            with self.room.lock:
+                shutil.rmtree(self.service.data_dir)
+                self._copy(self.shadow, self.service.data_dir)
         self.start_service()
 
     def read_only(self) -> None:
@@ -255,7 +267,7 @@ class Disk(Tormentor):
 
     def __init__(self, chance: random.Random, pause: float, service: Service, room: Room) -> None:
         super().__init__(chance, pause)
-        self.service, self.room = service, room
+        self.service, self.room, self.guest = service, room, room.guest()
 
     def faults(self) -> list[Fault]:
         return [self.locked, self.locked_for_long, *([self.full] if self.room.own_disk else [])]
@@ -275,7 +287,11 @@ class Disk(Tormentor):
 
     def _lock(self, least: float, most: float) -> None:
         inbox = self.service.data_dir / "inbox" / "inbox.db"
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(inbox, timeout=5)) as db:
+        with (
+            self.guest,
+            contextlib.suppress(sqlite3.Error),
+            contextlib.closing(sqlite3.connect(inbox, timeout=5)) as db,
+        ):
             db.isolation_level = None
             db.execute("BEGIN IMMEDIATE")
             self.hold(least, most)
@@ -487,16 +503,20 @@ class MysqlLog(Tormentor):
 class SqliteLog(Tormentor):
     """Sits in the way of the call log on SQLite."""
 
-    def __init__(self, chance: random.Random, pause: float, path: Path) -> None:
+    def __init__(self, chance: random.Random, pause: float, path: Path, room: Room) -> None:
         super().__init__(chance, pause)
-        self.path = path
+        self.path, self.guest = path, room.guest()
 
     def faults(self) -> list[Fault]:
         return [self.reader, self.cursor, self.writer]
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self.path, timeout=20)) as db:
+        with (
+            self.guest,
+            contextlib.suppress(sqlite3.Error),
+            contextlib.closing(sqlite3.connect(self.path, timeout=20)) as db,
+        ):
             db.isolation_level = None
             yield db
 
@@ -528,9 +548,9 @@ class SqliteLog(Tormentor):
 class Reader(threading.Thread):
     """1C: follows change_no all the while by the query of docs/contract.md section 3, whatever becomes of the call log."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, guest: threading.Lock | None = None) -> None:
         super().__init__(daemon=True)
-        self.url, self.position = url, 0
+        self.url, self.position, self.guest = url, 0, guest or threading.Lock()
         self.copy: dict[tuple[str, str], Any] = {}
         self.over = threading.Event()
         self.errors = 0
@@ -545,7 +565,7 @@ class Reader(threading.Thread):
     def poll(self) -> None:
         """Read on to the end."""
         db = models.open_database(self.url)
-        with db.connection_context():
+        with self.guest, db.connection_context():
             while (last := models.Calls.select(fn.MAX(models.Calls.change_no)).scalar(db) or 0) > self.position:
                 span = (models.Calls.change_no > self.position) & (models.Calls.change_no <= self.position + 5000)
                 rows = list(models.Calls.select().where(span).order_by(models.Calls.change_no).dicts().execute(db))
