@@ -195,7 +195,9 @@ class InboxFile:
         self._make_directory()
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-        db.execute("PRAGMA cache_size = -512")  # KiB, of 2,000: what is written lies at the end, and there are many of us
+        db.execute(
+            "PRAGMA cache_size = -512"
+        )  # KiB, of 2,000: what is written lies at the end, and there are many of us
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA secure_delete = ON")  # what is forgotten leaves no bytes behind, nor do its earlier states
         db.execute("PRAGMA synchronous = FULL")

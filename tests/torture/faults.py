@@ -548,9 +548,9 @@ class SqliteLog(Tormentor):
 class Reader(threading.Thread):
     """1C: follows change_no all the while by the query of docs/contract.md section 3, whatever becomes of the call log."""
 
-    def __init__(self, url: str, guest: threading.Lock | None = None) -> None:
+    def __init__(self, url: str, guest: contextlib.AbstractContextManager[Any] | None = None) -> None:
         super().__init__(daemon=True)
-        self.url, self.position, self.guest = url, 0, guest or threading.Lock()
+        self.url, self.position, self.guest = url, 0, guest or contextlib.nullcontext()
         self.copy: dict[tuple[str, str], Any] = {}
         self.over = threading.Event()
         self.errors = 0
