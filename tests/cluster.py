@@ -97,7 +97,7 @@ def run(events: int, seed: str, tell: "Tell") -> Verdict:
         verdict = judge(Journal.read(journal), paths, urls[0], 0, reader.copy)
         ((both,),) = databases.nodes[0].execute(EVENTS_OF_BOTH, "calls")
         tell(f"{both} events of calls whose events came to both nodes")
-        if both < events / 2:
+        if both < events * 2 / 5:  # who balances by turns sends most calls to both, but not while a node is away
             verdict.faults.append("hardly any call has events on both nodes")
         if not conflicts:
             verdict.faults.append("certification refused nothing: the nodes did not meet")
@@ -113,7 +113,7 @@ class Tell:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=20_000, help="acknowledged notifications at least")
+    parser.add_argument("--events", type=int, default=25_000, help="acknowledged notifications at least")
     parser.add_argument("--seed", default=secrets.token_hex(4))
     options = parser.parse_args()
     lacking = galera.missing() or nginx.missing()
