@@ -23,6 +23,7 @@ from tests.rig.service import ROOT, Service, until
 ALERTS = (ROOT / "deploy" / "alerts.yml").read_text(encoding="utf-8")
 NAMES = re.findall(r"- alert: (\w+)", ALERTS)
 API_KEY = "metrics-api-key"
+REFUSED = (("uis", "wrong_key"), ("uis", "no_key"), ("uis", "too_large"), ("api", "api_closed"))
 
 
 def read(service: Service) -> dict[str, float]:
@@ -57,7 +58,8 @@ def test_what_was_sent_is_counted_from_the_tables_and_outlives_every_process(tmp
         service.post("/mtt/events", '{"event_type": "of another world", "call_id": "5"}', "test-mtt-key")
         service.get("/api/changes?after=0")
         service.settled()
-        until(lambda: read(service)['connector_refusals_total{feed="uis",reason="too_large"}'] == 1, "counted")
+        asked = [f'connector_refusals_total{{feed="{feed}",reason="{reason}"}}' for feed, reason in REFUSED]
+        until(lambda: [read(service).get(name) for name in asked] == [1] * len(asked), "every refusal counted")
         before = read(service)
         service.kill()
         service.start()
