@@ -81,6 +81,7 @@ class Forwarder:
 
     def __init__(self, settings: Settings, inbox: Inbox) -> None:
         self.settings, self.inbox = settings, inbox
+        self._on_turn: Callable[[bool], None] = lambda ours: None
         self.forgotten = Forgotten(settings.inbox_dir)
         self._db: peewee.Database | None = None
         self._stop = threading.Event()
@@ -95,8 +96,10 @@ class Forwarder:
 
     # ------------------------------------------------------------------------------------------------ running
 
-    def start(self) -> None:
-        """Called in a worker, after the fork (gunicorn's post_worker_init): a thread does not survive a fork."""
+    def start(self, on_turn: Callable[[bool], None]) -> None:
+        """Called in a worker, after the fork (gunicorn's post_worker_init): a thread does not survive a fork. `on_turn`
+        is called from that thread whenever it begins (True) or ceases (False) to be our turn to forward."""
+        self._on_turn = on_turn
         with contextlib.suppress(OSError):  # no inbox, no restore of it; _run says what is wrong
             self.inbox.use()  # for life: nothing is restored under a worker, however idle it is
         self._thread = threading.Thread(target=self._run, name="forwarder", daemon=True)
@@ -113,7 +116,11 @@ class Forwarder:
         while not self._stop.is_set():
             try:
                 with self.inbox.forwarding():
-                    self._forward_for_ever()
+                    self._on_turn(True)
+                    try:
+                        self._forward_for_ever()
+                    finally:
+                        self._on_turn(False)
             except (OSError, sqlite3.Error) as error:
                 log.error("the inbox cannot be read: %s", error)
                 self._stop.wait(LOOK_EVERY)

@@ -1,9 +1,15 @@
-"""gunicorn's threaded worker, whose threads do not wait for the disk: an answer that promises what is not on disk yet is
-held, its thread serves the next request, and the worker's loop sends the answer when the promise is kept.
+"""gunicorn's threaded worker, in two things different.
 
-The application asks for that by `hold` of environ["gunicorn.socket"]; under another server it finds none, and waits. Why:
-docs/decisions/0008. What is used of gunicorn beside its documented hooks: ThreadWorker's enqueue_req, handle,
-handle_request, finish_request, murder_pending, wait_for_and_dispatch_events, poller, nr_conns and method_queue.
+Its threads do not wait for the disk: an answer that promises what is not on disk yet is held, its thread serves the next
+request, and the worker's loop sends the answer when the promise is kept. The application asks for that by `hold` of
+environ["gunicorn.socket"]; under another server it finds none, and waits.
+
+And the one of the workers that forwards takes no connections: who answers never waits for the interpreter's lock behind
+a batch, nor the batch behind who answers.
+
+Why: docs/decisions/0008. What is used of gunicorn beside its documented hooks: ThreadWorker's enqueue_req, handle,
+handle_request, finish_request, murder_pending, wait_for_and_dispatch_events, poller, nr_conns, worker_connections,
+max_keepalived and method_queue.
 """
 
 import selectors
@@ -97,6 +103,13 @@ class Worker(ThreadWorker):
         self._closing: dict[Any, None] = {}  # in the order of their deadlines
         # its descriptor is not given to somebody else while a late delivery may still wake a loop that has ended
         self.method_queue.close = lambda: None
+
+    def forwards(self, ours: bool) -> None:
+        """It is this worker's turn to forward, or no longer: while it is, the worker takes no new connections, and closes
+        those that it has after their next answer. Called from whatever thread."""
+        self.worker_connections = 0 if ours else self.cfg.worker_connections
+        self.max_keepalived = 0 if ours else self.cfg.worker_connections - self.cfg.threads
+        self.method_queue.defer(lambda: None)  # the loop looks at them
 
     # -------------------------------------------------------------------------------------------------- the pool's part
 

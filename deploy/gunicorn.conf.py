@@ -1,18 +1,26 @@
-"""gunicorn: BIND, WORKERS and THREADS from the settings; the forwarder lives in the workers, one of them at a time."""
+"""gunicorn: BIND, WORKERS and THREADS from the settings. WORKERS answer; one more forwards: whichever has the turn."""
 
 import gc
 import importlib
 import sys
 from pathlib import Path
 
+from gunicorn.glogging import Logger
+
 HERE = str(Path(__file__).resolve().parent.parent)
 sys.path.insert(0, HERE)
 
-from gunicorn.glogging import Logger
+# A reload (HUP) reads this file again, in the process from which all workers are forked: our code is loaded anew.
+for _name, _module in list(sys.modules.items()):
+    _file = getattr(_module, "__file__", None) or ""
+    if _file.startswith(HERE) and "site-packages" not in _file:
+        del sys.modules[_name]
+gc.unfreeze()  # see pre_fork; what was loaded before can go
 
 import logs
 import models
 import schemas
+from app import create_app
 from config import WrongSettings, load
 from worker import Worker
 
@@ -21,18 +29,13 @@ try:
 except WrongSettings as error:
     sys.exit(str(error))
 
-# the workers are forked from here: without this a HUP would run new handlers with the old schemas
-for _name, _module in list(sys.modules.items()):
-    _file = getattr(_module, "__file__", None) or ""
-    if _file.startswith(HERE) and "site-packages" not in _file:
-        del sys.modules[_name]
-
-# loaded before the fork, the libraries are in memory once for all workers
-for _name in ("flask", "playhouse.migrate", "prometheus_client", "pymysql", "requests"):
+# Made before the fork: code and libraries, those too that are imported late, are in memory once for all workers.
+for _name in ("playhouse.migrate", "prometheus_client", "pymysql", "requests"):
     importlib.import_module(_name)
+_app = create_app(_settings)
 
 bind = [_settings.bind]
-workers = _settings.workers
+workers = _settings.workers + 1
 threads = _settings.threads
 worker_class = Worker
 keepalive = 30
@@ -50,6 +53,11 @@ class logger_class(Logger):
         pass
 
 
+def nworkers_changed(server, new, old):  # type: ignore[no-untyped-def]
+    if new == 1:  # by TTOU: the one that forwards takes no connections
+        server.num_workers = 2
+
+
 def pre_fork(server, worker):  # type: ignore[no-untyped-def]
     gc.freeze()  # a collection in a worker writes to every object it looks at, and the shared pages are copied
 
@@ -57,11 +65,11 @@ def pre_fork(server, worker):  # type: ignore[no-untyped-def]
 def post_fork(server, worker):  # type: ignore[no-untyped-def]
     # A worker born later gets the settings that were checked at the start or the reload, not a file half edited since:
     # one that fails to boot would take the whole service down.
-    worker.app.callable = worker.app.callable or importlib.import_module("app").create_app(_settings)
+    worker.app.callable = worker.app.callable or _app
 
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]
-    worker.wsgi.extensions["connector"].forwarder.start()
+    worker.wsgi.extensions["connector"].forwarder.start(worker.forwards)
 
 
 def worker_exit(server, worker):  # type: ignore[no-untyped-def]

@@ -255,7 +255,7 @@ def test_a_call_whose_worker_dies_is_not_placed_again(tmp_path: Path) -> None:
 
 
 def test_a_reload_with_wrong_settings_leaves_the_running_service_alone(own: Deployed) -> None:
-    until(lambda: len(own.workers()) == 2, "both workers are born")
+    until(lambda: len(own.workers()) == 3, "two that answer are born, and one that forwards")
     workers = own.workers()
     own.write_settings(WORKERS="many", TIMEZONE="Moscow", UIS_KEY="another")
     with traffic(own) as seen:
@@ -279,7 +279,7 @@ def test_a_reload_puts_new_settings_in_force_and_fails_no_request(own: Deployed)
         # BIND does not move a service that systemd gave its socket
         own.write_settings(UIS_KEY=f"{UIS_KEY},another", WORKERS="3", BIND="127.0.0.1:1", LOG_LEVEL="debug")
         assert own.reload().returncode == 0
-        until(lambda: len(own.workers()) == 3 and not set(old) & set(own.workers()), "three new workers")
+        until(lambda: len(own.workers()) == 4 and not set(old) & set(own.workers()), "new workers")
         goes_on(seen)
     nothing_failed(seen)
     assert own.post("/hs/UIScom/in", json.dumps(ring("5700")), key="another").status_code == 200
@@ -307,6 +307,7 @@ def test_a_service_that_is_gone_is_502_with_retry_after(own: Deployed) -> None:
 def test_a_service_that_hangs_is_504_with_retry_after(tmp_path: Path) -> None:
     with Deployed(tmp_path, edits={"proxy_read_timeout": "1s"}) as service:
         service.start()
+        until(lambda: len(service.workers()) == 3, "all are born")
         for pid in service.workers():
             os.kill(pid, signal.SIGSTOP)
         answer = service.post("/hs/UIScom/in", json.dumps(ring("5900")))

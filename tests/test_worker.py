@@ -1,9 +1,11 @@
 """An answer waits for the disk, the thread that made it does not: over sockets, with the turn to write kept from the
-service by another process."""
+service by another process. And the worker that forwards answers nobody."""
 
 import contextlib
 import fcntl
 import json
+import os
+import signal
 import socket
 import struct
 import threading
@@ -14,14 +16,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+import models
 from inbox import MOST_WAITING
-from tests.rig.node import ring
+from tests.rig.node import Node, ring
 from tests.rig.service import UIS_KEY, Service, until
 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    """One worker of one thread."""
+    """One worker that answers, of one thread."""
     with Service(tmp_path, WORKERS="1", THREADS="1") as service:
         yield service.start()
 
@@ -140,9 +143,9 @@ def test_an_old_sender_gets_its_answer_and_the_end_of_the_connection(service: Se
 
 
 def test_a_sender_that_hangs_up_while_it_waits_leaves_nothing_behind(service: Service) -> None:
-    (worker,) = (psutil.Process(pid) for pid in service.workers())
     service.post("/hs/UIScom/in", json.dumps(ring("99")))
-    service.settled()  # the forwarder has its connections open
+    service.settled()  # it has its connections open
+    (worker,) = (psutil.Process(pid) for pid in service.answering())
     before = worker.num_fds()
     with turn_taken(service) as let_go:
         (first,) = handed_in(service, range(100, 101))
@@ -223,6 +226,120 @@ def test_a_service_that_stops_answers_what_it_has_taken(service: Service) -> Non
         connection.close()
         stopping.join()
     assert len(service.letters()) == 1
+
+
+# ---------------------------------------------------------------------------------------------- the worker that forwards
+
+
+def connections_of(service: Service) -> dict[int, int]:
+    """How many senders each worker has."""
+    return {
+        pid: sum(one.status == psutil.CONN_ESTABLISHED for one in psutil.Process(pid).net_connections("tcp"))
+        for pid in service.workers()
+    }
+
+
+def test_who_forwards_takes_no_connections_and_when_it_dies_another_does(tmp_path: Path) -> None:
+    with Service(tmp_path, WORKERS="2", THREADS="8") as service, contextlib.ExitStack() as kept:
+        service.start()
+        until(lambda: len(service.workers()) == 3, "two to answer and one to forward")
+        senders = [kept.enter_context(connect(service)) for _ in range(40)]
+        for number, sender in enumerate(senders):
+            sender.sendall(request(1000 + number))
+            assert answers(sender, 1) == [(200, {"status": "accepted"})]
+        first = until(service.forwarder, "somebody forwards")
+        had = connections_of(service)
+        assert had.pop(first) == 0
+        assert sum(had.values()) == 40
+        os.kill(first, signal.SIGKILL)
+        second = until(lambda: (now := service.forwarder()) not in (0, first) and now, "another forwards")
+        ended = 0
+        for number, sender in enumerate(senders):  # those it has are answered, and end in good order
+            sender.sendall(request(2000 + number))
+            assert answers(sender, 1) == [(200, {"status": "accepted"})]
+            sender.settimeout(0.5)
+            with contextlib.suppress(TimeoutError):
+                ended += sender.recv(1) == b""
+            sender.close()
+        assert ended == had.get(second, 0)
+        until(lambda: len(service.workers()) == 3, "another is born")
+        senders = [kept.enter_context(connect(service)) for _ in range(40)]
+        for number, sender in enumerate(senders):
+            sender.sendall(request(3000 + number))
+            assert answers(sender, 1) == [(200, {"status": "accepted"})]
+        assert connections_of(service)[second] == 0
+        service.settled()
+        assert len(service.rows(models.Calls)) == 120
+
+
+def test_a_turn_that_is_lost_is_told_and_taken_again(tmp_path: Path) -> None:
+    """Whoever cannot wait for deliveries does not forward: his worker answers again until he can."""
+    node = Node(tmp_path, f"sqlite:///{tmp_path}/calllog/calls.db")
+    models.upgrade(node.settings.database_url, lambda line: None)
+    pipe = node.settings.inbox_dir / "wake"
+    pipe.mkdir(parents=True)
+    turns: list[bool] = []
+    node.forwarder.start(turns.append)
+    try:
+        until(lambda: turns[:2] == [True, False], "the turn was lost")
+        pipe.rmdir()
+        until(lambda: node.inbox.fact("call_log_state") == "ok", "it forwards")
+        node.deliver("in", **ring("1"))
+        until(node.rows, "the delivery is forwarded")
+        assert turns == [True, False] * (len(turns) // 2) + [True]
+    finally:
+        node.forwarder.stop()
+
+
+def test_somebody_always_answers_however_few_workers_the_master_is_told_to_keep(service: Service) -> None:
+    assert service.process is not None
+    for count in range(1, 4):
+        service.process.send_signal(signal.SIGTTOU)
+        until(lambda: service.log().count("Handling signal: ttou") == count, "told")  # noqa: B023
+    for number in range(1, 11):
+        assert service.post("/hs/UIScom/in", json.dumps(ring(str(number)))).ok
+    assert len(service.workers()) == 2
+    service.process.send_signal(signal.SIGTTIN)
+    until(lambda: len(service.workers()) == 3, "one more")
+    until(lambda: len(service.answering()) == 2, "it answers")
+
+
+def test_a_reload_runs_code_that_is_new_everywhere(tmp_path: Path) -> None:
+    """The master, from which workers are forked, has the code loaded; a mixture of old and new would be the worst."""
+    with Service(tmp_path / "service") as service:
+        service.copy_code(tmp_path / "code", {})
+        service.start()
+        old = {"handlers/webhook.py": '"status": "accepted"', "schemas/uis.py": "Нет номера сессии звонка"}
+        new = {"handlers/webhook.py": '"status": "taken"', "schemas/uis.py": "Где номер сессии звонка"}
+        for name in old:
+            path = tmp_path / "code" / name
+            path.write_text(path.read_text().replace(old[name], new[name]))
+        assert service.post("/hs/UIScom/in", "{}").json()["message"].startswith("Нет номера")
+        hup(service)
+        assert service.post("/hs/UIScom/in", "{}").json()["message"].startswith("Где номер")
+        assert service.post("/hs/UIScom/in", json.dumps(ring("1"))).json() == {"status": "taken"}
+
+
+def hup(service: Service) -> None:
+    """All workers are new when it returns."""
+    assert service.process is not None
+    many = int(service.environment["WORKERS"]) + 1
+    until(lambda: len(service.workers()) == many, "all are born")
+    before = set(service.workers())
+    service.process.send_signal(signal.SIGHUP)
+    until(lambda: len(now := set(service.workers())) == many and not before & now, "new workers")
+
+
+def test_reloads_leave_nothing_of_the_old_code_in_memory(service: Service) -> None:
+    """The master would keep each time what it had loaded for the workers before."""
+    assert service.process is not None
+    master = psutil.Process(service.process.pid)
+    for _ in range(4):
+        hup(service)
+    before = master.memory_full_info().uss
+    for _ in range(10):
+        hup(service)
+    assert (master.memory_full_info().uss - before) / 2**20 < 10  # one copy of it is about 5
 
 
 def test_an_answer_sent_too_early_would_be_seen(tmp_path: Path) -> None:

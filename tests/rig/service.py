@@ -121,9 +121,14 @@ class Service:
         self.root = target
 
     def workers(self) -> list[int]:
-        """The pids of the workers."""
+        """The pids of the workers: WORKERS that answer, and the one that forwards."""
         assert self.process is not None
         return [child.pid for child in psutil.Process(self.process.pid).children()]
+
+    def answering(self) -> list[int]:
+        """The pids of the workers that do not forward, once one does."""
+        forwarder = until(self.forwarder, "somebody forwards")
+        return [pid for pid in self.workers() if pid != forwarder]
 
     def forwarder(self) -> int:
         """The pid of the worker that forwards: the one that holds forwarder.lock."""
