@@ -174,7 +174,7 @@ def load(feeds: Mapping[str, str], check_url: Callable[[str], Any], dotenv: Path
 
 def _feed(env: Any, name: str, zone: str, timezone: ZoneInfo) -> FeedSettings:
     prefix = name.upper()
-    keys = _split(env.str(f"{prefix}_KEY", "", validate=_not_open_and_more))
+    keys = _split(env.str(f"{prefix}_KEY", "", validate=_only_keys))
     return FeedSettings(
         name=name,
         keys=() if keys == ("open",) else keys,
@@ -185,9 +185,12 @@ def _feed(env: Any, name: str, zone: str, timezone: ZoneInfo) -> FeedSettings:
     )
 
 
-def _not_open_and_more(text: str) -> None:
-    if "open" in _split(text) and len(_split(text)) > 1:
+def _only_keys(text: str) -> None:
+    keys = _split(text)
+    if "open" in keys and len(keys) > 1:
         raise ValidationError("the word open stands alone: anyone may post, no key is asked for")
+    if any(len(key.split()) > 1 for key in keys):
+        raise ValidationError("a key has no blanks; several are separated by commas")
 
 
 def _split(text: str) -> tuple[str, ...]:

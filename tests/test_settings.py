@@ -51,6 +51,7 @@ def test_every_wrong_setting_is_named_in_one_message(monkeypatch: pytest.MonkeyP
         "DATABASE_URL": "postgres://x/y",
         "UIS_ALLOW": "10.0.0.0/99",
         "UIS_KEY": "open,abc",
+        "MTT_KEY": "old new",
         "MAX_BODY_BYTES": "1",
         "LOG_FORMAT": "xml",
         "LOG_LEVEL": "loud",

@@ -15,11 +15,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
 
 import models
 from inbox import MOST_WAITING
 from tests.rig.node import Node, ring
 from tests.rig.service import UIS_KEY, Service, until
+from worker import Worker
 
 
 @pytest.fixture
@@ -192,6 +195,45 @@ def test_a_fault_after_the_promise_sends_nothing(tmp_path: Path) -> None:
             connection.sendall(request(1))
             assert connection.recv(1000) == b""
             assert "ZeroDivisionError" in service.log()
+
+
+def test_a_loop_that_was_held_up_does_not_deny_what_is_stored(tmp_path: Path) -> None:
+    """It comes back when the eight seconds are over and the delivery is on disk: both are true, the second counts."""
+    held_up = """        super().murder_pending()
+        if self._holding:
+            self.log.warning("held up")
+        while self._holding and not (self._settled and self._holding[0].deadline < time.monotonic()):
+            time.sleep(0.01)
+"""
+    with Service(tmp_path / "service", WORKERS="1", THREADS="1") as service:
+        service.copy_code(
+            tmp_path / "code",
+            {
+                "worker.py": ("        super().murder_pending()\n", held_up),
+                "inbox.py": ("PATIENCE_SECONDS = 8", "PATIENCE_SECONDS = 1"),
+            },
+        )
+        service.start()
+        with turn_taken(service) as let_go, connect(service) as connection:
+            connection.sendall(request(1))
+            until(lambda: "held up" in service.log(), "the loop is held up")
+            let_go()
+            assert answers(connection, 1) == [(200, {"status": "accepted"})]
+    assert len(service.letters()) == 1
+
+
+def test_a_wake_up_that_comes_too_late_is_written_into_nobody_elses_file(tmp_path: Path) -> None:
+    """The loop has ended and a delivery is stored still: its descriptor may not have been given to the inbox by then."""
+    settings = Config()
+    worker = Worker(1, os.getppid(), [], None, 30, settings, Logger(settings))
+    worker.method_queue.init()
+    worker.method_queue.close()
+    opened = [(tmp_path / str(number)).open("wb") for number in range(4)]
+    worker.method_queue.defer(lambda: None)
+    for file in opened:
+        assert os.fstat(file.fileno()).st_size == 0
+        file.close()
+    worker.tmp.close()
 
 
 def test_what_nobody_waits_for_any_longer_has_a_bound(service: Service) -> None:
