@@ -123,7 +123,9 @@ class Forwarder:
                         self._on_turn(False)
             except (OSError, sqlite3.Error) as error:
                 log.error("the inbox cannot be read: %s", error)
-                self._stop.wait(LOOK_EVERY)
+            except Exception:  # the thread lives on
+                log.exception("our own fault between two batches")
+            self._stop.wait(LOOK_EVERY)
 
     def _forward_for_ever(self) -> None:
         delay = 0.0

@@ -95,7 +95,9 @@ class InboxFile:
     def wait(self, seconds: float) -> None:
         """Until `wake` was called in any process, or the seconds have passed."""
         fd = self._wake_pipe()
-        if select.select([fd], [], [], seconds)[0]:
+        told = select.poll()  # select() takes no descriptor beyond 1,023
+        told.register(fd, select.POLLIN)
+        if told.poll(seconds * 1000):
             with contextlib.suppress(BlockingIOError):
                 os.read(fd, 65536)
 

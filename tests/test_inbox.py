@@ -1,7 +1,10 @@
 """The inbox: what `put` returns from is stored whole; who arrives together shares a sync; one bad row stops no other."""
 
+import contextlib
+import os
 import struct
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -135,6 +138,18 @@ def test_a_wake_reaches_whoever_waits(tmp_path: Path) -> None:
     two.wake()
     assert woken.wait(10)
     thread.join()
+
+
+def test_a_process_with_very_many_connections_is_woken_too(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path / "inbox")
+    with contextlib.ExitStack() as opened:
+        while opened.enter_context(open(os.devnull)).fileno() < 1200:
+            pass
+        inbox.wake()
+        inbox.wait(60)
+        began = time.monotonic()
+        inbox.wait(0.05)  # the wake was taken
+        assert time.monotonic() - began >= 0.05
 
 
 def test_refusals_are_counted_without_waiting_for_a_delivery(tmp_path: Path) -> None:
