@@ -129,7 +129,7 @@ class Forwarder:
 
     def _forward_for_ever(self) -> None:
         delay = 0.0
-        while not self._stop.is_set():
+        while not self._stop.is_set() and self.inbox.has_turn():
             with self._working:
                 if self._stop.is_set():
                     return

@@ -67,6 +67,7 @@ class InboxFile:
         self.path = directory / "inbox.db"
         self._local = threading.local()
         self._wake = (0, -1)  # (process, file descriptor)
+        self._forwarder_lock = -1
 
     # ------------------------------------------------------------------------------------------------ facts
 
@@ -123,7 +124,16 @@ class InboxFile:
             except BlockingIOError:
                 yield False
             else:
+                self._forwarder_lock = lock.fileno()
                 yield True
+
+    def has_turn(self) -> bool:
+        """Within `forwarding`: whether the file that we have locked is still the one that others would lock."""
+        try:
+            ours, theirs = os.fstat(self._forwarder_lock), os.stat(self.directory / "forwarder.lock")
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(ours, theirs)
 
     def use(self) -> None:
         """Say that this process uses DATA_DIR, as long as it lives; waits while a restore replaces its files."""

@@ -20,10 +20,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
+from gunicorn import glogging
 from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import ThreadWorker
 
 LINGER_SECONDS, LINGER_BYTES = 2, 65_536  # gunicorn's own: util.close_graceful
+
+
+class Logger(glogging.Logger):
+    """gunicorn's, but for its access log: its lines would hold the keys, and with a logconfig it formats them even for
+    nobody. The master keeps this class for life: nothing that it reaches may hold settings."""
+
+    def access(self, *_: Any) -> None:
+        """Nothing."""
 
 
 class Promise(Protocol):

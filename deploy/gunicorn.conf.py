@@ -5,24 +5,24 @@ import importlib
 import sys
 from pathlib import Path
 
-from gunicorn.glogging import Logger
-
 HERE = str(Path(__file__).resolve().parent.parent)
-sys.path.insert(0, HERE)
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)
 
 # A reload (HUP) reads this file again, in the process from which all workers are forked: our code is loaded anew.
 for _name, _module in list(sys.modules.items()):
     _file = getattr(_module, "__file__", None) or ""
     if _file.startswith(HERE) and "site-packages" not in _file:
         del sys.modules[_name]
-gc.unfreeze()  # see pre_fork; what was loaded before can go
+gc.unfreeze()  # see pre_fork: what was loaded before would stay
+gc.collect()
 
 import logs
 import models
 import schemas
 from app import create_app
 from config import WrongSettings, load
-from worker import Worker
+from worker import Logger, Worker
 
 try:
     _settings = load(schemas.zones(), models.parse_url)
@@ -38,19 +38,13 @@ bind = [_settings.bind]
 workers = _settings.workers + 1
 threads = _settings.threads
 worker_class = Worker
+logger_class = Logger
 keepalive = 30
 graceful_timeout = 10
 timeout = 60
 control_socket_disable = True  # gunicorn >= 25.1 opens one under $HOME
 logconfig_dict = logs.take_over(_settings.log_format, _settings.log_level)
 chdir = HERE
-
-
-class logger_class(Logger):
-    """No access log: its lines would hold the keys, and with a logconfig gunicorn formats them even for nobody."""
-
-    def access(self, *_):  # type: ignore[no-untyped-def]
-        pass
 
 
 def nworkers_changed(server, new, old):  # type: ignore[no-untyped-def]
