@@ -29,7 +29,9 @@ from worker import Worker
 def service(tmp_path: Path) -> Iterator[Service]:
     """One worker that answers, of one thread."""
     with Service(tmp_path, WORKERS="1", THREADS="1") as service:
-        yield service.start()
+        service.start()
+        until(lambda: len(service.workers()) == 2, "one that answers and one that forwards")
+        yield service
 
 
 @contextlib.contextmanager
