@@ -121,6 +121,8 @@ class Forwarder:
                         self._forward_for_ever()
                     finally:
                         self._on_turn(False)
+                if not self._stop.is_set():
+                    log.warning("forwarder.lock was removed or replaced: taking it anew")
             except (OSError, sqlite3.Error) as error:
                 log.error("the inbox cannot be read: %s", error)
             except Exception:  # the thread lives on

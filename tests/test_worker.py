@@ -341,6 +341,7 @@ def test_a_lock_file_that_was_replaced_leaves_nobody_without_an_answer(service: 
         assert service.post("/hs/UIScom/in", json.dumps(ring(str(number)))).ok
     service.settled()
     assert len(service.answering()) == 1
+    assert "forwarder.lock was removed or replaced" in service.log()
 
 
 def test_somebody_always_answers_however_few_workers_the_master_is_told_to_keep(service: Service) -> None:
