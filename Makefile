@@ -25,7 +25,7 @@ torture: $(VENV)/ready-dev
 	@sh tests/install.sh
 	$(BIN)/python -m tests.torture --database mysql $(TORTURE)
 	$(BIN)/python -m tests.torture --database sqlite $(TORTURE)
-	HOSTILE_BODIES=$${HOSTILE_BODIES:-1000000} $(BIN)/pytest tests/test_hostile.py --timeout=0
+	HOSTILE_BODIES=$${HOSTILE_BODIES:-1000000} $(BIN)/pytest tests/schemas/test_hostile.py --timeout=0
 
 # two connector nodes over three database nodes; CLUSTER="--events 100000"
 cluster: $(VENV)/ready-dev

@@ -8,19 +8,19 @@ from werkzeug.exceptions import HTTPException
 import cli
 import config
 import handlers
-import models
 import schemas
+from calllog import database
+from calllog.asking import Desk
 from config import Settings
-from desk import Desk
 from forwarder import Forwarder
-from handlers.webhook import Connector, on_http_error, on_inbox_error
+from handlers.answers import Connector, on_http_error, on_inbox_error
 from inbox import Inbox
 
 
 def create_app(settings: Settings | None = None) -> Flask:
     """The WSGI application. Raises config.WrongSettings; the state of inbox and call log never stops the start."""
     if settings is None:
-        settings = config.load(schemas.zones(), models.parse_url)
+        settings = config.load(schemas.zones(), database.parse_url)
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # a redirect would be lost: no provider follows one
     inbox = Inbox(settings.inbox_dir)

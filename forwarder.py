@@ -13,24 +13,23 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import peewee
 
-import calls
 import schemas
-from calls import Indigestible, Restored, SchemaDiffers
+from calllog import overdue, restored
+from calllog.batch import MOST_EVENTS, Applied, Indigestible, Restored, SchemaDiffers, apply, wall, write_status
+from calllog.database import open_database
 from config import Settings
-from forgotten import Forgotten
 from inbox import DEAD, FORGOTTEN, FORWARDED, IGNORED, OUR_FAULT, Inbox, Outcome, now
-from models import open_database
+from inbox.judge import DAY, judge
+from inbox.state import disks, silent_feeds
 from schemas.event import CallEvent
-from schemas.reading import Delivery, Ignored, Refusal
-from state import disks, silent_feeds
+from schemas.reading import Delivery
+from upkeep.forgotten import Forgotten
 
 log = logging.getLogger("connector.forwarder")
 
-T = TypeVar("T")
 
 LONGEST_DELAY = 30.0  # seconds between two tries while the call log is away
 LOOK_EVERY = 1.0  # seconds, in case a wake was lost
@@ -46,21 +45,6 @@ TROUBLES: dict[str, tuple[type[Exception], ...]] = {
     "inbox": (OSError, sqlite3.Error),
     "our_fault": (Exception,),
 }
-DAY = 86_400_000  # milliseconds
-
-
-def judge(read: Callable[[], T]) -> tuple[Outcome, T | Refusal | None]:
-    """What becomes of a delivery that `read` reads (schemas.recognise for the answer, schemas.understand to forward it),
-    and what it says, or the refusal that the answer tells."""
-    try:
-        said = read()
-    except Ignored as ignored:
-        return Outcome(IGNORED, ignored.reason, ignored.message), None
-    except Refusal as refusal:
-        return Outcome(DEAD, refusal.code, refusal.message), refusal
-    except Exception:  # the one edge that keeps a dead letter: our own fault, with its traceback
-        return Outcome(DEAD, "our_fault", traceback.format_exc()), None
-    return Outcome(), said
 
 
 @dataclass(slots=True)
@@ -282,7 +266,7 @@ class Forwarder:
             outcomes[number] = Outcome(
                 DEAD,
                 "too_many_events",
-                f"Больше {calls.MOST_EVENTS} событий в одном звонке {batch[number][1].provider_call_id}: похоже, в шаблоне "
+                f"Больше {MOST_EVENTS} событий в одном звонке {batch[number][1].provider_call_id}: похоже, в шаблоне "
                 "уведомления вместо номера сессии звонка стоит постоянное значение.",
             )
         # only now, after the commit: a crash before this line forwards the batch again, which changes nothing
@@ -292,25 +276,25 @@ class Forwarder:
             _tell(delivery, outcome)
         return outcomes
 
-    def _write(self, events: Sequence[CallEvent], raise_calls: bool = True) -> calls.Applied:
+    def _write(self, events: Sequence[CallEvent], raise_calls: bool = True) -> Applied:
         db = self._database()
         try:
             known = self.inbox.position()
-            applied = calls.apply(
+            applied = apply(
                 db, events, node=self.inbox.node(), zone=self.settings.timezone, now=now(), known=known,
                 reach=self.inbox.reach,
                 raise_calls=raise_calls,
             )  # fmt: skip
-        except Restored as restored:
-            self._mend(db, str(restored))
+        except Restored as error:
+            self._mend(db, str(error))
             return self._write(events, raise_calls)
         self._seen()
         return applied
 
     def _mend(self, db: peewee.Database, what: str) -> None:
         """The call log was restored: forward again what it lacks, and number on above what readers have seen."""
-        count = self.inbox.requeue(lambda keys: calls.missing(db, keys))
-        position = calls.mend(db, self.inbox.position())
+        count = self.inbox.requeue(lambda keys: restored.missing(db, keys))
+        position = restored.mend(db, self.inbox.position())
         self.inbox.settle([], position)
         log.warning(
             "%s: it was restored or replaced; %d deliveries are forwarded again, changes go on from %d",
@@ -328,9 +312,9 @@ class Forwarder:
         if always or clock - self._ticked > STATUS_EVERY:
             db = self._database()
             try:
-                self.inbox.settle([], calls.check_position(db, self.inbox.position()))
-            except Restored as restored:  # also on a quiet day
-                self._mend(db, str(restored))
+                self.inbox.settle([], restored.check_position(db, self.inbox.position()))
+            except Restored as error:  # also on a quiet day
+                self._mend(db, str(error))
             self._write_status(db)
             self._ticked = clock
             self._seen()
@@ -339,7 +323,7 @@ class Forwarder:
         """Only when nothing waits: an end that was received in time may be in the inbox still."""
         settling = {module.PROVIDER for module in schemas.feeds().values() if getattr(module, "SETTLES", False)}
         while True:
-            late = calls.overdue(
+            late = overdue.overdue(
                 db,
                 zone=self.settings.timezone,
                 now=now(),
@@ -365,9 +349,9 @@ class Forwarder:
         for name, feed_settings in self.settings.feeds.items():
             if feed_settings.closed and name not in last:
                 continue
-            said = (calls.wall(last.get(name), self.settings.timezone), waiting.get(name, 0), dead.get(name, 0))
-            rows.append((name, *said, calls.wall(now(), self.settings.timezone)))
-        calls.write_status(db, self.inbox.node(), rows)
+            said = (wall(last.get(name), self.settings.timezone), waiting.get(name, 0), dead.get(name, 0))
+            rows.append((name, *said, wall(now(), self.settings.timezone)))
+        write_status(db, self.inbox.node(), rows)
 
     def _seen(self) -> None:
         """The call log answered: note it, at most every few seconds unless that is news."""

@@ -4,13 +4,8 @@ Rules that keep them readable there: lower-case ASCII names, one numeric key a t
 VARCHAR, TEXT and whole-second DATETIME; text is NOT NULL DEFAULT ''; NULL only for what is not known yet.
 """
 
-import fcntl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from peewee import (
     SQL,
@@ -18,18 +13,14 @@ from peewee import (
     BigIntegerField,
     CharField,
     Context,
-    Database,
     DateTimeField,
     IntegerField,
     Model,
     MySQLDatabase,
     NodeList,
-    OperationalError,
     SmallIntegerField,
-    SqliteDatabase,
     TextField,
 )
-from playhouse.migrations import Runner
 
 VERSION = 1  # of the schema: schema_info.version; the forwarder writes only while the two agree
 
@@ -45,7 +36,7 @@ class Commented:
 
 
 class Key(Commented, BigAutoField):
-    """The one numeric key: AUTO_INCREMENT on MySQL; on SQLite a plain BIGINT that calls.py numbers, because only a
+    """The one numeric key: AUTO_INCREMENT on MySQL; on SQLite a plain BIGINT that calllog/batch.py numbers, because only a
     column declared INTEGER numbers itself there, and the SQLite ODBC driver reads big numbers of such a column wrong."""
 
 
@@ -278,143 +269,4 @@ def columns(table: type[Table]) -> tuple[str, ...]:
     return tuple(field.column_name for field in table._meta.sorted_fields)
 
 
-class SqliteCallLog(SqliteDatabase):
-    """SQLite: WAL so that readers never block the writer, FULL because a delivery marked forwarded must not outlive
-    its row; every type as it is declared (see Key)."""
-
-    field_types = {"BIGINT": "BIGINT", "BIGAUTO": "BIGINT", "SMALLINT": "SMALLINT", "INT": "INTEGER"}
-
-
-class MysqlCallLog(MySQLDatabase):
-    """MySQL or MariaDB, with the session settings that docs/decisions/0002-the-batch.md asks for."""
-
-    def _initialize_connection(self, conn: Any) -> None:
-        with conn.cursor() as cursor:
-            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            cursor.execute(
-                "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION', "
-                "SESSION innodb_lock_wait_timeout = 10"
-            )
-
-
-def parse_url(url: str) -> tuple[str, dict[str, Any]]:
-    """DATABASE_URL as (database, options of its driver). ValueError, in words for the sysadmin, for what it is not."""
-    parts = urlsplit(url)
-    if parts.scheme == "sqlite":
-        path = unquote(url.removeprefix("sqlite://")).removeprefix("/")
-        if not path or "?" in path:
-            raise ValueError("sqlite:///<path of the file>")
-        return path, {}
-    name = unquote(parts.path.removeprefix("/"))
-    query = parse_qs(parts.query)
-    if parts.scheme not in ("mysql", "mariadb") or not parts.hostname or not name or set(query) - {"ssl_ca"}:
-        raise ValueError("sqlite:///<path> or mysql://user:password@host:port/name?ssl_ca=<file>")
-    options: dict[str, Any] = {
-        "host": parts.hostname,
-        "port": parts.port or 3306,
-        "user": unquote(parts.username or ""),
-        "password": unquote(parts.password or ""),
-    }
-    if "ssl_ca" in query:
-        options["ssl_ca"] = query["ssl_ca"][0]
-    return name, options
-
-
-def open_database(url: str, create: bool = False, patience: int = 10) -> Database:
-    """The call log at `url`, not connected yet; peewee keeps one connection a thread. A SQLite file is made only with
-    `create` (by `flask db upgrade`): the forwarder must not put an empty file where a restore is under way. `patience`
-    is the longest wait for the database in seconds."""
-    name, options = parse_url(url)
-    if options:
-        options |= {"read_timeout": patience, "write_timeout": patience, "connect_timeout": min(3, patience)}
-        if create:  # DDL on a big table takes its time
-            options |= {"read_timeout": 3600, "write_timeout": 3600}
-        return MysqlCallLog(name, **options)
-    if create:
-        Path(name).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    elif not Path(name).exists():
-        raise OperationalError(f"there is no call log at {name}: run flask db upgrade")
-    mode = "rwc" if create else "rw"
-    return SqliteCallLog(
-        f"{Path(name).absolute().as_uri()}?mode={mode}",
-        uri=True,
-        cached_statements=8,  # a batch's statements are hundreds of KiB each when prepared
-        timeout=patience,
-        pragmas={"journal_mode": "wal", "synchronous": "full", "secure_delete": "on"},
-    )
-
-
 # ------------------------------------------------------------------------------------------------------------ upgrades
-
-MIGRATIONS = Path(__file__).parent / "deploy" / "migrations"
-
-
-def create(db: Database, table: type[Table]) -> None:
-    """The table and those of its indexes that are missing (peewee alone would skip the indexes of a table that is
-    there, and MySQL commits each statement by itself: a crash in between would leave it without them)."""
-    statement = table._schema._create_table(safe=True)
-    if isinstance(db, MySQLDatabase):
-        comment = (table.__doc__ or "").replace("'", "''")
-        statement.literal(f" ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci COMMENT='{comment}'")
-    db.execute(statement)
-    present = {index.name for index in db.get_indexes(table._meta.table_name)}
-    for index in table._meta.fields_to_index():
-        if index._name not in present:
-            db.execute(table._schema._create_index(index, safe=False))
-
-
-def schema_version(db: Database) -> int:
-    """schema_info.version, 0 where there is none yet."""
-    if not db.table_exists("schema_info"):
-        return 0
-    row = db.execute_sql("SELECT version FROM schema_info WHERE id = 1").fetchone()
-    return row[0] if row else 0
-
-
-class Newer(Exception):
-    """The call log belongs to a newer release than this one."""
-
-
-def upgrade(url: str, log: Callable[[str], None]) -> list[str]:
-    """Apply what is missing, one process at a time on each database; returns the names of the applied migrations."""
-    db = open_database(url, create=True)
-    with alone(db), db.connection_context():
-        found = schema_version(db)
-        if found > VERSION:
-            raise Newer(f"the call log has schema version {found}, this release knows {VERSION}: install the newer one")
-        runner = Runner(db, str(MIGRATIONS), table_name="schema_migrations")
-        create(db, runner.History)
-        applied: list[str] = runner.up()
-        for name in applied:
-            log(f"applied {name}")
-        SchemaInfo.update(version=VERSION).where(SchemaInfo.id == 1, SchemaInfo.version < VERSION).execute(db)
-    return applied
-
-
-def migrations(url: str) -> list[tuple[str, Any]]:
-    """(name, when applied or None) of every migration of this release and of the database."""
-    db = open_database(url)
-    with db.connection_context():
-        rows = Runner(db, str(MIGRATIONS), table_name="schema_migrations").status()
-        return [(row.name, row.applied) for row in rows]
-
-
-@contextmanager
-def alone(db: Database) -> Iterator[None]:
-    """The one process that upgrades or fills this call log: a lock of the server's, or of the file's (peewee's runner
-    takes none)."""
-    if isinstance(db, MySQLDatabase):
-        with db.connection_context():
-            name = f"{db.database}.upgrade"[:64]
-            if db.execute_sql("SELECT GET_LOCK(%s, 300)", (name,)).fetchone()[0] != 1:
-                raise OperationalError("another upgrade holds the lock for more than five minutes")
-            # the lock belongs to this connection: the upgrade runs on it too (peewee nests connection_context)
-            try:
-                yield
-            finally:
-                db.execute_sql("SELECT RELEASE_LOCK(%s)", (name,))
-    else:
-        path = unquote(urlsplit(db.database).path)
-        with open(f"{path}.upgrade", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from peewee import Database, MySQLDatabase
 
 import models
+from calllog import database
 from models import CallEvents, Calls
 
 CHUNK = 200_000
@@ -83,7 +84,7 @@ MARIADB = {
 
 def fill(url: str, rows: int, say: Callable[[str], None]) -> None:
     """An upgraded, empty call log gets `rows` calls; the counter and every index are as if they had been forwarded."""
-    db = models.open_database(url, create=True)
+    db = database.open_database(url, create=True)
     mysql = isinstance(db, MySQLDatabase)
     words = MARIADB if mysql else SQLITE
     with db.connection_context():
@@ -107,7 +108,7 @@ def fill(url: str, rows: int, say: Callable[[str], None]) -> None:
         say("making the indexes again")
         with db.bind_ctx(models.TABLES):
             for table in (Calls, CallEvents):
-                models.create(db, table)
+                database.create(db, table)
         param = db.param
         db.execute_sql(f"UPDATE change_counter SET change_no = {param}, last_id = {param} WHERE id = 1", (rows, rows))
         db.execute_sql("ANALYZE TABLE calls, call_events" if mysql else "PRAGMA wal_checkpoint(TRUNCATE)")

@@ -21,12 +21,12 @@ from typing import Any, Protocol
 import pymysql
 from pymysql.converters import conversions
 
-import models
 from bench import load
 from bench.fill import fill
 from bench.load import Load, Sustained
 from bench.report import Line, spread, table
 from bench.targets import ACCEPTING, CONNECTORS, EMPTY, FASTAPI, PEERS, PLAIN, QUERY, Place, Running, Target, nginx
+from calllog import database
 from tests.rig.mariadb import MariaDB
 from tests.rig.node import Node, end
 from tests.rig.service import until
@@ -346,7 +346,7 @@ class SqliteEyes:
     """SQLite; its plain insert goes to a file of its own beside the call log, with the same WAL and FULL."""
 
     def __init__(self, url: str) -> None:
-        path = models.parse_url(url)[0]
+        path = database.parse_url(url)[0]
         self.db = sqlite3.connect(path, isolation_level=None)
         self.own = sqlite3.connect(Path(path).with_name("plain.db"), isolation_level=None)
         self.own.execute("PRAGMA journal_mode = WAL")
@@ -376,7 +376,7 @@ class MariadbEyes:
     """MariaDB, each statement a transaction of its own; the plain insert goes to a table beside the call log's."""
 
     def __init__(self, url: str) -> None:
-        name, options = models.parse_url(url)
+        name, options = database.parse_url(url)
         raw: dict[Any, Any] = {
             kind: how for kind, how in conversions.items() if not isinstance(kind, int)
         }  # columns stay text
@@ -496,18 +496,16 @@ POOL = 6 * 2**30  # bytes
 def large(bench: Bench) -> list[Line]:
     """The cost of a notification and of reading 500 changes, with no calls in the log and with five million."""
     lines: list[Line] = []
-    for database in ("SQLite", "MariaDB"):
+    for kind in ("SQLite", "MariaDB"):
         nodes: dict[str, Node] = {}
         directory = bench.fresh("large")
         try:
             for name, rows in (("none", 0), (f"{bench.rows:,}", bench.rows)):
                 place = directory / f"with-{rows}"
                 place.mkdir(parents=True)
-                url = f"sqlite:///{place}/calls.db" if database == "SQLite" else bench.mariadb.create(f"bench_{rows}")
-                models.upgrade(url, lambda _: None)
-                if (
-                    rows and database == "MariaDB"
-                ):  # what docs/operations.md asks of the server: the indexes fit in memory
+                url = f"sqlite:///{place}/calls.db" if kind == "SQLite" else bench.mariadb.create(f"bench_{rows}")
+                database.upgrade(url, lambda _: None)
+                if rows and kind == "MariaDB":  # what docs/operations.md asks of the server: the indexes fit in memory
                     bench.mariadb.execute(f"SET GLOBAL innodb_buffer_pool_size = {POOL}")
                 if rows:
                     fill(url, rows, lambda said: bench.say(f"large: {said}"))
@@ -517,13 +515,13 @@ def large(bench: Bench) -> list[Line]:
             for number in range(max(3, bench.rounds)):
                 for name, node in nodes.items():
                     costs[name].append(cost(node, 10_000 * (number + 1)))
-                    bench.say(f"large, round {number + 1}: {database} with {name}: {costs[name][-1]}")
-            lines += large_lines(bench, database, costs)
+                    bench.say(f"large, round {number + 1}: {kind} with {name}: {costs[name][-1]}")
+            lines += large_lines(bench, kind, costs)
         finally:
             for node in nodes.values():
                 node.forwarder.close()
             shutil.rmtree(directory, ignore_errors=True)
-            if database == "MariaDB":
+            if kind == "MariaDB":
                 bench.mariadb.execute(f"DROP DATABASE IF EXISTS bench_{bench.rows}")
     return lines
 

@@ -6,8 +6,8 @@ from datetime import datetime
 import click
 from flask.cli import with_appcontext
 
-import acts
 from cli import terminal
+from upkeep import acts
 
 
 @click.command("acts")

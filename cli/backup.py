@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 from flask.cli import with_appcontext
 
-import backup
 from cli import terminal
+from upkeep import backup
 
 
 @click.command("backup")

@@ -9,10 +9,10 @@ import click
 import peewee
 from flask.cli import AppGroup
 
-import calls
 import models
-import rebuild
+from calllog import batch, reading
 from cli import terminal
+from upkeep import rebuild
 
 command = AppGroup("calls", help="The call log.")
 
@@ -46,7 +46,7 @@ def calls_list(since: datetime | None, limit: int, as_json: bool) -> None:
 def calls_show(id: int) -> None:
     """One call: its row with the event that gave each column, its legs, recordings, and events with their deliveries."""
     try:
-        story = calls.story(terminal.call_log(), id)
+        story = reading.story(terminal.call_log(), id)
     except peewee.PeeweeException as error:
         terminal.fail(f"the call log cannot be read: {type(error).__name__}: {error}")
         return
@@ -99,7 +99,7 @@ def calls_rebuild(dry_run: bool, since: datetime | None, feed: str | None) -> No
                 for id, changed in changes.items():
                     for name, (there, would) in changed.items():
                         columns.setdefault(name, []).append(f"call {id}: {_shown(there)} -> {_shown(would)}")
-    except (peewee.PeeweeException, calls.SchemaDiffers, calls.Restored, calls.Indigestible) as error:
+    except (peewee.PeeweeException, batch.SchemaDiffers, batch.Restored, batch.Indigestible) as error:
         terminal.fail(f"the call log cannot be rebuilt now: {type(error).__name__}: {error}")
         return
     click.echo(f"{count} of {total} calls {'would change' if dry_run else 'changed'}")

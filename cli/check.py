@@ -6,13 +6,13 @@ from datetime import datetime
 import click
 from flask.cli import with_appcontext
 
-import calls
 import config
 import models
-import selftest
+from calllog import batch, database
 from cli import terminal
 from config import Settings
-from state import disks
+from inbox.state import disks
+from setup import selftest
 
 
 @click.command("check")
@@ -66,16 +66,16 @@ def _check_inbox(settings: Settings) -> str:
 
 
 def _check_call_log(settings: Settings) -> str:
-    database = models.open_database(settings.database_url)
-    with database.connection_context():
-        version = models.schema_version(database)
+    db = database.open_database(settings.database_url)
+    with db.connection_context():
+        version = database.schema_version(db)
         if version != models.VERSION:
-            raise calls.SchemaDiffers(
+            raise batch.SchemaDiffers(
                 f"schema version {version}, this release needs {models.VERSION}: run flask db upgrade"
             )
-        row = database.execute_sql("SELECT change_no FROM change_counter WHERE id = 1").fetchone()
+        row = db.execute_sql("SELECT change_no FROM change_counter WHERE id = 1").fetchone()
         if row is None:
-            raise calls.SchemaDiffers("a copy that was broken off: flask db copy --again")
+            raise batch.SchemaDiffers("a copy that was broken off: flask db copy --again")
     return f"schema version {version}, change_no {row[0]}"
 
 

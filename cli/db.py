@@ -7,8 +7,9 @@ import peewee
 from flask.cli import AppGroup
 
 import models
-import transfer
+from calllog import database
 from cli import terminal
+from upkeep import transfer
 
 command = AppGroup("db", help="The call log's tables.")
 
@@ -17,8 +18,8 @@ command = AppGroup("db", help="The call log's tables.")
 def db_upgrade() -> None:
     """Create the tables, or bring them to this release's version. Safe when several start at once."""
     try:
-        applied = models.upgrade(terminal.settings().database_url, lambda line: click.echo(line))
-    except (models.Newer, peewee.PeeweeException, OSError) as error:
+        applied = database.upgrade(terminal.settings().database_url, lambda line: click.echo(line))
+    except (database.Newer, peewee.PeeweeException, OSError) as error:
         terminal.fail(f"not upgraded: {type(error).__name__}: {error}")
     else:
         click.echo("the call log is up to date" if not applied else f"schema version {models.VERSION}")
@@ -28,7 +29,7 @@ def db_upgrade() -> None:
 def db_status() -> None:
     """Which migrations are applied. Exit status 1 when some are missing."""
     try:
-        rows = models.migrations(terminal.settings().database_url)
+        rows = database.migrations(terminal.settings().database_url)
     except peewee.PeeweeException as error:
         terminal.fail(f"the call log does not answer: {type(error).__name__}: {error}")
     else:
@@ -50,7 +51,7 @@ def db_copy(target_url: str, again: bool) -> None:
     source_url = terminal.settings().database_url
     bar = click.progressbar(length=1, label="copying", hidden=not sys.stderr.isatty(), file=sys.stderr)
     try:
-        models.parse_url(target_url)
+        database.parse_url(target_url)
         with bar:
             for step in transfer.copy(source_url, target_url, again, lambda line: click.echo(f"target: {line}")):
                 bar.length = step.total
@@ -58,7 +59,7 @@ def db_copy(target_url: str, again: bool) -> None:
                 counts[step.table] = counts.get(step.table, 0) + (step.rows if step.verified else 0)
     except ValueError as error:
         terminal.fail(f"TARGET_URL must be {error}")
-    except (transfer.Refused, models.Newer, peewee.PeeweeException, OSError) as error:
+    except (transfer.Refused, database.Newer, peewee.PeeweeException, OSError) as error:
         said = str(error) if isinstance(error, transfer.Refused) else f"{type(error).__name__}: {error}"
         terminal.fail(f"not copied: {said}")
     except KeyboardInterrupt:

@@ -10,12 +10,13 @@ from urllib.parse import quote
 import click
 from flask.cli import AppGroup
 
-import doctor
-import schemas
+import setup
 from cli import terminal
 from config import FeedSettings
-from doctor import Finding, Report
 from inbox import now
+from setup import doctor
+from setup.doctor import Report
+from setup.findings import Finding
 
 FEW = 10  # deliveries: three calls bring more
 
@@ -33,9 +34,9 @@ def feeds_show(feed: str, curl: bool) -> None:
 
 
 def _known(feed: str) -> Any:
-    module = schemas.feeds().get(feed)
+    module = setup.feeds().get(feed)
     if module is None:
-        terminal.fail(f"there is no feed {feed}; there are: {', '.join(schemas.feeds())}")
+        terminal.fail(f"there is no feed {feed}; there are: {', '.join(setup.feeds())}")
     return module
 
 

@@ -8,14 +8,12 @@ import click
 import peewee
 from flask.cli import with_appcontext
 
-import acts
-import backup
-import calls
-import retention
+from calllog import batch
 from cli import terminal
-from forgotten import SHORTEST, Forgotten, numbers_in
 from inbox import now
-from schemas.reading import phone
+from schemas.fields import phone
+from upkeep import acts, backup, retention
+from upkeep.forgotten import SHORTEST, Forgotten, numbers_in
 
 WHY = "отзыв согласия / требование субъекта"
 AGAIN = "повторное удаление ранее удалённых"
@@ -59,7 +57,7 @@ def command(number: str, again: bool, why: str, yes: bool, yes_own: bool) -> Non
                     record.said["digest"] = who.add(now(), number, own=bool(own))
                 record.begin()
             gone = _sweep(who.only(number) if number else who, record, "deleting")
-    except (peewee.PeeweeException, calls.SchemaDiffers) as error:
+    except (peewee.PeeweeException, batch.SchemaDiffers) as error:
         terminal.fail(f"not all was deleted: {type(error).__name__}: {error}; run flask forget --again")
     click.echo("deleted: " + (", ".join(f"{count} {name}" for name, count in gone.items()) or "nothing was there"))
     for what, empty in (("inbox", box.truncate_log()), ("call log", retention.truncate_log(log))):

@@ -8,7 +8,7 @@ import peewee
 from flask import current_app
 from flask.cli import with_appcontext
 
-import calls
+from calllog import batch
 from cli import terminal
 from forwarder import Report
 from inbox import Unavailable
@@ -28,7 +28,7 @@ def command(once: bool) -> None:
         began = time.monotonic()
         try:
             report: Report = forwarder.once()
-        except (peewee.PeeweeException, calls.SchemaDiffers, Unavailable, OSError, sqlite3.Error) as error:
+        except (peewee.PeeweeException, batch.SchemaDiffers, Unavailable, OSError, sqlite3.Error) as error:
             terminal.fail(f"not forwarded, {box.backlog()[0]} waiting: {type(error).__name__}: {error}")
         else:
             seconds = time.monotonic() - began

@@ -6,12 +6,11 @@ import click
 import peewee
 from flask.cli import with_appcontext
 
-import acts
-import calls
-import retention
+from calllog import batch
 from cli import terminal
-from forwarder import DAY
 from inbox import now
+from inbox.judge import DAY
+from upkeep import acts, retention
 
 
 @click.command("purge")
@@ -46,6 +45,6 @@ def command() -> None:
                 for bite in retention.purge_calls(log, settings, record, at):
                     bar.update(bite["calls"])
                     count += bite["calls"]
-        except (peewee.PeeweeException, calls.SchemaDiffers) as error:
+        except (peewee.PeeweeException, batch.SchemaDiffers) as error:
             terminal.fail(f"{count} calls deleted, then: {type(error).__name__}: {error}; run it again")
         click.echo(f"call log: {count} calls deleted (older than {settings.calls_days} days)")

@@ -8,9 +8,9 @@ import peewee
 from flask import current_app
 from flask.cli import with_appcontext
 
-import backup
-import models
+from calllog import database
 from cli import terminal
+from upkeep import backup
 
 
 @click.command("restore")
@@ -47,7 +47,7 @@ def command(path: Path, with_calls: bool, with_inbox: bool, position: int | None
             said = backup.restore(
                 settings, box, chosen, with_inbox=with_inbox, with_calls=with_calls, position=position or 0
             )
-    except (backup.Wrong, models.Newer, peewee.PeeweeException, OSError, sqlite3.Error) as error:
+    except (backup.Wrong, database.Newer, peewee.PeeweeException, OSError, sqlite3.Error) as error:
         owner = (
             "; DATA_DIR must be there and be the service's own (install -d)"
             if isinstance(error, PermissionError)

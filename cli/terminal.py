@@ -10,7 +10,7 @@ import click
 import peewee
 from flask import current_app
 
-import models
+from calllog import database
 from config import Settings
 from inbox import Inbox
 
@@ -48,11 +48,11 @@ def call_log() -> peewee.Database:
     """The call log, connected; a sentence and exit status 1 when it does not answer."""
     _use(current_app.extensions["connector"].inbox)
     try:
-        database = models.open_database(settings().database_url)
-        database.connect()
+        db = database.open_database(settings().database_url)
+        db.connect()
     except peewee.PeeweeException as error:
         fail(f"the call log does not answer: {type(error).__name__}: {error}")
-    return database
+    return db
 
 
 def local(moment: int | None) -> str:

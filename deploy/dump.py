@@ -6,11 +6,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import models
 import schemas
+from calllog import database
 from config import load
 
-database, options = models.parse_url(load(schemas.zones(), models.parse_url).database_url)
+database, options = database.parse_url(load(schemas.zones(), database.parse_url).database_url)
 where = [
     f"--{name.replace('_', '-')}={options[name]}" for name in ("host", "port", "user", "ssl_ca") if name in options
 ]

@@ -17,15 +17,15 @@ for _name, _module in list(sys.modules.items()):
 gc.unfreeze()  # see pre_fork: what was loaded before would stay
 gc.collect()
 
-import logs
-import models
 import schemas
 from app import create_app
+from calllog import database
 from config import WrongSettings, load
-from worker import Logger, Worker
+from server import logs
+from server.worker import Logger, Worker
 
 try:
-    _settings = load(schemas.zones(), models.parse_url)
+    _settings = load(schemas.zones(), database.parse_url)
 except WrongSettings as error:
     sys.exit(str(error))
 

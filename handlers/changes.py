@@ -5,8 +5,11 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from desk import HIGHEST, Away
-from handlers.webhook import answer, api_refusal, call_log_away, connector, log, refusal
+from calllog.asking import Away
+from calllog.reading import HIGHEST
+from handlers.access import api_refusal
+from handlers.answers import answer, call_log_away, connector, refusal
+from handlers.webhook import log
 
 bp = Blueprint("changes", __name__)
 

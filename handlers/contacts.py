@@ -6,9 +6,12 @@ from datetime import datetime
 from flask import Blueprint, Response, request
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
-from desk import QUEUE_SECONDS, Away, Contact, store_contacts
-from handlers.webhook import answer, api_refusal, call_log_away, connector, log, refusal
-from schemas.reading import phone
+from calllog.asking import QUEUE_SECONDS, Away
+from calllog.contacts import Contact, store_contacts
+from handlers.access import api_refusal
+from handlers.answers import answer, call_log_away, connector, refusal
+from handlers.webhook import log
+from schemas.fields import phone
 
 bp = Blueprint("contacts", __name__)
 

@@ -4,9 +4,9 @@ import sqlite3
 
 from flask import Blueprint, Response
 
-from handlers.webhook import RETRY_AFTER_SECONDS, answer, connector
+from handlers.answers import RETRY_AFTER_SECONDS, answer, connector
 from inbox import Unavailable
-from state import probe, state
+from inbox.state import probe, state
 
 bp = Blueprint("health", __name__)
 

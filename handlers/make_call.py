@@ -16,9 +16,12 @@ import requests
 from flask import Blueprint, Response, request
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
-from desk import Away, employee
-from handlers.webhook import Connector, api_refusal, connector, log, refusal
-from schemas.reading import phone
+from calllog.asking import Away
+from calllog.reading import employee
+from handlers.access import api_refusal
+from handlers.answers import Connector, connector, refusal
+from handlers.webhook import log
+from schemas.fields import phone
 
 bp = Blueprint("make_call", __name__)
 

@@ -15,9 +15,10 @@ from prometheus_client.registry import Collector
 
 from config import Settings
 from forwarder import TROUBLES
-from handlers.webhook import STRANGERS, api_refusal, client_address, connector, on_inbox_error
+from handlers.access import STRANGERS, api_refusal, client_address
+from handlers.answers import connector, on_inbox_error
 from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, REFUSED, TROUBLE, Inbox, Unavailable, now
-from state import disks, probe, silent_feeds
+from inbox.state import disks, probe, silent_feeds
 
 bp = Blueprint("metrics", __name__)
 

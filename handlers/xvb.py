@@ -4,8 +4,10 @@ import hmac
 
 from flask import Blueprint, Response, request
 
-from desk import Away, card
-from handlers.webhook import answer, connector, log, receive, refusal
+from calllog.asking import Away
+from calllog.contacts import card
+from handlers.answers import answer, connector, refusal
+from handlers.webhook import log, receive
 from schemas import xvb
 from schemas.reading import Delivery, Refusal
 

@@ -6,30 +6,14 @@ required here. False friends: `Called` is the line in CreateIncCall and the empl
 is a moment, «время начала разговора».
 """
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from typing import Any
 
 from schemas import event as words
 from schemas.event import CallEvent
-from schemas.reading import (
-    CallId,
-    Delivery,
-    FeedSchema,
-    Fields,
-    Form,
-    Ignored,
-    Moment,
-    Refusal,
-    Seconds,
-    Text,
-    load,
-    milliseconds,
-    phone,
-    read,
-)
+from schemas.fields import CallId, FeedSchema, Moment, Seconds, Text, load, milliseconds, phone
+from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read
 
 PROVIDER = "hooktype"
 FORM = Form(body="«Тело запроса JSON» вебхука", url="«Url»")
@@ -177,34 +161,3 @@ def _outcome(hook: Hook, code: str) -> tuple[bool | None, str]:
         return True, reason
     # a missed call is missed whatever its code; of an end with another code or none nobody knows
     return (None if reason == "unknown" and hook.kind != words.LOST else False), reason
-
-
-def guide(url: Callable[[str], str]) -> str:
-    """What to enter at the provider; `url` makes an address with the key of a path."""
-    return "\n".join(
-        [
-            "Настройки Webhook у провайдера: один адрес на все события.",
-            f"{FORM.url}: {url(ADDRESS)}",
-            "Тип запроса: POST, Content-Type: application/json.",
-            "События: CreateIncCall, AttemptIncCallBegin, ChangeIncCall, AttemptIncCallEnd, EndIncCall, MissedIncCall,",
-            "CreateOutCall, EndOutCall. Тело запроса провайдер составляет сам.",
-        ]
-    )
-
-
-def first_notification(now: datetime) -> tuple[str, str]:
-    """(path, body) of an incoming call, for the first try by hand."""
-    said = {
-        "SessionID": f"try-{now:%Y%m%d%H%M%S}",
-        "HookType": "CreateIncCall",
-        "StartTime": f"{now:%Y-%m-%d %H:%M:%S}",
-        "CityNumber": "4950000000",
-        "Caller": "9000000000",
-        "Called": "4950000000",
-    }
-    return ADDRESS, json.dumps(said, ensure_ascii=False)
-
-
-def self_test(mark: str) -> tuple[str, dict[str, Any]]:
-    """(path, JSON) of a delivery that is ignored by design, for `flask check --send`."""
-    return ADDRESS, {"SessionID": mark, "HookType": "SelfTest", "self_test": mark}

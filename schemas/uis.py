@@ -6,38 +6,29 @@ the mnemonic where it is one we know, the direction, and which keys have values;
 """
 
 import csv
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from schemas import event as words
 from schemas.event import CallEvent, Recording
-from schemas.reading import (
+from schemas.fields import (
     CallId,
-    Delivery,
     FeedSchema,
-    Fields,
     Flag,
-    Form,
-    Ignored,
     Moment,
-    Refusal,
     Seconds,
     Text,
     Texts,
     ascii_url,
-    canonical,
     joined,
     load,
     milliseconds,
     phone,
-    read,
-    sha256,
 )
+from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read, sha256
 
 PROVIDER = "uis"
 FORM = Form(body="«JSON для тела запроса»", url="«URL»")
@@ -76,7 +67,7 @@ class Identity(FeedSchema):
 class Schema(Identity):
     """What UIS's placeholders render to. Every value may come as text, number or JSON text in quotes."""
 
-    mnemonic = Text(64, data_key="notificationmnemonic")
+    notification_mnemonic = Text(64, data_key="notificationmnemonic")
     notification_name = Text(255, data_key="notificationname")
     notification_time = Moment(data_key="notificationtime")
     notification_timestamp = Moment(data_key="notificationtimestamp")
@@ -113,6 +104,7 @@ class Schema(Identity):
 
 
 IDENTITY, SCHEMA = Identity(), Schema()
+_SPELLING = {field.data_key or name: name for name, field in SCHEMA.fields.items()}
 
 
 def recognise(delivery: Delivery) -> Fields:
@@ -147,7 +139,7 @@ def _call(sent: Fields) -> Fields:
 
 def _spelled(path: str) -> str:
     """A canonical key as the template has it."""
-    return next((key for notification in NOTIFICATIONS for key in notification.keys if canonical(key) == path), path)
+    return _SPELLING.get(path, path)
 
 
 def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
@@ -227,7 +219,7 @@ def _event(delivery: Delivery, zone: tzinfo, sent: Fields, said: dict[str, Any])
 
 def _kind(route: str, said: dict[str, Any]) -> str:
     """What happened. The seed's templates differ by which keys they have, so the keys that have values decide."""
-    known = KIND_OF_MNEMONIC.get("".join(filter(str.isalnum, said["mnemonic"])).lower())
+    known = KIND_OF_MNEMONIC.get("".join(filter(str.isalnum, said["notification_mnemonic"])).lower())
     if known:
         return known
     if (said["file_link"] or said["file_duration"] is not None) and said["is_lost"] is None:
@@ -344,114 +336,4 @@ def _recordings(said: dict[str, Any]) -> tuple[Recording, ...]:
 # ------------------------------------------------------------------------------------------- what `feeds show` prints
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
-    """One notification to set up at the provider, in the words of its account page."""
-
-    name: str
-    event_type: str
-    route: str
-    keys: tuple[str, ...]
-    condition: str = ""
-
-    @property
-    def template(self) -> str:
-        """The JSON to paste: placeholders without quotes, UIS renders JSON values."""
-        return "{\n" + ",\n".join(f'"{key}":{{{{{key}}}}}' for key in self.keys) + "\n}"
-
-
-_EVERY = (
-    "notification_name",
-    "notification_mnemonic",
-    "notification_time",
-    "app_id",
-    "call_session_id",
-    "communication_id",
-    "direction",
-    "is_internal",
-    "start_time",
-    "virtual_phone_number",
-    "calling_phone_number",
-    "called_phone_number",
-    "contact_phone_number",
-    "contact_id",
-    "contact_full_name",
-    "call_source",
-    "scenario_name",
-)
-_EMPLOYEE = ("employee_phone_number", "extension_phone_number", "employee_ids")
-_END = ("finish_time", "total_time_duration", "wait_time_duration", "finish_reason", "lost_reason", "external_id")
-
-NOTIFICATIONS = (
-    Notification(
-        "Входящий звонок", "Входящий звонок на виртуальный номер", "in", _EVERY, "Направление звонка = Входящий звонок"
-    ),
-    Notification(
-        "Начало разговора",
-        "Начало разговора",
-        "in",
-        (*_EVERY, *_EMPLOYEE, "external_id"),
-        "Направление звонка = Входящий звонок",
-    ),
-    Notification("Потерянный звонок", "Потерянный звонок", "in", (*_EVERY, *_END)),
-    Notification("Исходящий звонок", "Исходящий звонок", "out", (*_EVERY, *_EMPLOYEE, "external_id")),
-    Notification(
-        "Завершение звонка",
-        "Завершение звонка",
-        "rec",
-        (*_EVERY, *_EMPLOYEE, *_END, "talk_time_duration", "is_lost", "full_record_file_link", "wav_call_records"),
-    ),
-    Notification(
-        "Записанный разговор", "Записанный разговор", "rec", (*_EVERY, *_EMPLOYEE, "file_link", "file_duration")
-    ),
-)
 ADDRESS = "/hs/UIScom/{}"
-
-
-def guide(url: Callable[[str], str]) -> str:
-    """What to enter at uiscom.ru, in the words of its account page; `url` makes an address with the key of a path."""
-    lines = [
-        "Личный кабинет UIS → Уведомления → Добавить. Создайте шесть уведомлений; в каждом:",
-        "«Активно» — включено, «Способы уведомлений» → HTTP — включено, «Метод» — POST.",
-        "Плейсхолдеры {{…}} вставляйте без кавычек: UIS ставит их сам.",
-    ]
-    for number, notification in enumerate(NOTIFICATIONS, 1):
-        first, *rest = to_enter(notification, url)
-        lines += ["", f"{number}. {first}", *(f"   {line}" for line in rest[:-1]), rest[-1]]
-    return "\n".join(lines)
-
-
-def to_enter(notification: Notification, url: Callable[[str], str]) -> list[str]:
-    """What to enter for one notification, a line a field; the last is the template."""
-    return [
-        f"«Название уведомления»: {notification.name}",
-        f"«Тип события»: {notification.event_type}",
-        f"«Условия»: {notification.condition or 'нет'}",
-        f"«URL»: {url(ADDRESS.format(notification.route))}",
-        f"{FORM.body}:",
-        notification.template,
-    ]
-
-
-def first_notification(now: datetime) -> tuple[str, str]:
-    """(path, body) of an incoming call as UIS would tell it, for the first try by hand."""
-    said = {
-        "notification_name": "Входящий звонок",
-        "notification_time": f"{now:%Y-%m-%d %H:%M:%S}",
-        "call_session_id": int(now.timestamp()),
-        "direction": "in",
-        "start_time": f"{now:%Y-%m-%d %H:%M:%S}",
-        "virtual_phone_number": "74950000000",
-        "calling_phone_number": "79000000000",
-        "called_phone_number": "74950000000",
-    }
-    return ADDRESS.format("in"), json.dumps(said, ensure_ascii=False)
-
-
-def self_test(mark: str) -> tuple[str, dict[str, Any]]:
-    """(path, JSON) of a delivery that is ignored by design, for `flask check --send`."""
-    return ADDRESS.format("in"), {
-        "call_session_id": SAMPLE_CALL_ID,
-        "notification_name": "flask check --send",
-        "self_test": mark,
-    }

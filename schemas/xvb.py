@@ -4,30 +4,14 @@ The document is an OCR text with damaged names; the real ones have underscores. 
 receipt is the event's. Its only documented status is `Success`; the other words are its relatives' and Asterisk's.
 """
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from typing import Any
 
 from schemas import event as words
 from schemas.event import CallEvent, Recording
-from schemas.reading import (
-    CallId,
-    Delivery,
-    FeedSchema,
-    Fields,
-    Form,
-    Ignored,
-    Refusal,
-    Seconds,
-    Text,
-    ascii_url,
-    load,
-    phone,
-    read,
-    sha256,
-)
+from schemas.fields import CallId, FeedSchema, Seconds, Text, ascii_url, load, phone
+from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read, sha256
 
 PROVIDER = "xvb"
 FORM = Form(body="«Webhooks»", url="«WebHook URL»")
@@ -169,35 +153,3 @@ def _event(delivery: Delivery, kind: str, event_key: str, said: dict[str, Any]) 
         reason_raw=said["status"],
         recordings=(Recording("full", sha256(link), link),) if link.startswith(("http://", "https://")) else (),
     )
-
-
-def guide(url: Callable[[str], str]) -> str:
-    """What to enter at the cloud PBX; `url` makes an address with the key of a path."""
-    return "\n".join(
-        [
-            "Облачная АТС XVB → настройки интеграции (CommonCRM) → Webhooks:",
-            f"{FORM.url}: {url(ADDRESS)}",
-            "«Запрос ответственного»: включить — АТС спросит имя клиента и добавочный ответственного (cmd=contact).",
-            "«Отправить оповещение о начале звонка»: включить.",
-            "«Отправить оповещение об окончании звонка»: включить.",
-        ]
-    )
-
-
-def first_notification(now: datetime) -> tuple[str, str]:
-    """(path, body) of an incoming call, for the first try by hand."""
-    said = {
-        "access_code": "10000",
-        "cmd": "event",
-        "callid": f"try-{now:%Y%m%d%H%M%S}",
-        "type": "in",
-        "event": "INCOMING",
-        "phone": "79000000000",
-        "line_number": "74950000000",
-    }
-    return ADDRESS, json.dumps(said, ensure_ascii=False)
-
-
-def self_test(mark: str) -> tuple[str, dict[str, Any]]:
-    """(path, JSON) of a delivery that is ignored by design, for `flask check --send`."""
-    return ADDRESS, {"cmd": "selftest", "self_test": mark}

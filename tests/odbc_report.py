@@ -1,6 +1,6 @@
 """docs/1c-schema.md from the models: python -m tests.odbc_report > docs/1c-schema.md
 
-The ODBC types are those that tests/test_odbc.py checks against both drivers, the meanings are the columns' comments.
+The ODBC types are those that tests/calllog checks against both drivers, the meanings are the columns' comments.
 """
 
 import sys

@@ -19,6 +19,7 @@ import config
 import models
 import schemas
 from app import create_app
+from calllog import database
 from config import Settings
 from handlers.make_call import Order
 from tests.rig.service import ROOT
@@ -274,8 +275,8 @@ SQL |= {"УПОРЯДОЧИТЬ": "ORDER BY", "МАКСИМУМ": "MAX", f"Вн�
 
 def test_a_query_to_the_call_log_answers_when_said_in_sql(tmp_path: Path):
     """Word for word, on SQLite: 150 calls, each with two legs of a known extension and one without."""
-    db = models.open_database(f"sqlite:///{tmp_path}/calls.db", create=True)
-    models.upgrade(f"sqlite:///{tmp_path}/calls.db", lambda _: None)
+    db = database.open_database(f"sqlite:///{tmp_path}/calls.db", create=True)
+    database.upgrade(f"sqlite:///{tmp_path}/calls.db", lambda _: None)
     with db.connection_context():
         for number in range(1, 151):
             row = {"id": number, "change_no": number * 100, "provider": "uis", "provider_call_id": str(number)}
@@ -344,7 +345,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Flask:
     """The application with an empty call log."""
     folder = tmp_path_factory.mktemp("1c")
     url = f"sqlite:///{folder}/calls.db"
-    models.upgrade(url, lambda _: None)
+    database.upgrade(url, lambda _: None)
     feeds = {name: config.FeedSettings(name) for name in schemas.feeds()}
     return create_app(Settings(data_dir=folder, database_url=url, feeds=feeds, api_key="test-api-key"))
 

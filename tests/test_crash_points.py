@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import models
+from calllog import database
 from inbox import FORWARDED
 from models import CallEvents, CallLegs, CallRecordings, Calls
 from tests.rig.node import Node, end, ring, rows
@@ -49,11 +49,11 @@ def test_a_batch_that_dies_at_any_write_is_whole_after_the_next_one(
     mode: str, database_url: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     template = tmp_path / "template"
-    models.upgrade(database_url, lambda line: None)
+    database.upgrade(database_url, lambda line: None)
     prepare(template, database_url)
     backup: dict[str, Any] = {}
     if database_url.startswith("sqlite"):
-        path = Path(models.parse_url(database_url)[0])
+        path = Path(database.parse_url(database_url)[0])
         shutil.copytree(path.parent, tmp_path / "backup")
 
         def put_back() -> None:

@@ -14,9 +14,10 @@ import config
 import models
 import schemas
 from app import create_app
+from calllog import database
 from config import Settings
 from schemas import event as words
-from schemas import uis
+from setup import uis
 from tests.rig.service import ROOT
 
 SKIPPED = {".venv", ".git", "data", "node_modules"}
@@ -81,9 +82,9 @@ def test_what_is_commented_out_in_the_example_is_the_default(tmp_path: Path):
     dotenv = tmp_path / ".env"
     dotenv.write_text(re.sub(r"(?m)^#([A-Z_]+=)", r"\1", EXAMPLE), encoding="utf-8")
     with mock.patch.dict(os.environ, clear=True):
-        defaults = config.load(feeds, models.parse_url, None)
+        defaults = config.load(feeds, database.parse_url, None)
     with mock.patch.dict(os.environ, clear=True):
-        said = config.load(feeds, models.parse_url, dotenv)
+        said = config.load(feeds, database.parse_url, dotenv)
     assert said.database_url == "sqlite:///<DATA_DIR>/calllog/calls.db"
     assert replace(said, database_url="") == replace(defaults, database_url="")
 
@@ -178,7 +179,7 @@ def test_the_uis_page_has_every_refusal_and_every_key_of_the_templates():
     sources = [ROOT / "schemas" / "reading.py", ROOT / "schemas" / "uis.py"]
     codes = {c for path in sources for c in re.findall(r'Refusal\(\s*4\d\d,\s*"(\w+)"', path.read_text("utf-8"))}
     assert {"bad_json", "no_call_id"} <= codes
-    answers = (ROOT / "handlers" / "webhook.py").read_text(encoding="utf-8")
+    answers = (ROOT / "handlers" / "answers.py").read_text(encoding="utf-8")
     codes |= set(re.findall(r'\b(?:401|403|404|405|413|503),?:?\s*\(?\s*"(\w+)"', answers)) - {
         "api_closed",
         "call_log_away",

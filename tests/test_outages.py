@@ -18,6 +18,7 @@ import pytest
 import requests
 
 import models
+from calllog import database
 from inbox import FORWARDED, RECEIVED
 from models import CallEvents, Calls
 from tests.rig.mariadb import MariaDB
@@ -161,7 +162,7 @@ def test_connections_cut_in_the_middle_of_a_batch_double_nothing(on_mariadb: Ser
 def test_a_row_locked_by_someone_else_only_delays(on_mariadb: Service, own_mariadb: MariaDB) -> None:
     on_mariadb.post("/hs/UIScom/in", '{"call_session_id": 555}')
     on_mariadb.call("555")
-    db = models.open_database(on_mariadb.database_url)
+    db = database.open_database(on_mariadb.database_url)
     with db.connection_context():
         db.begin()
         db.execute_sql("SELECT * FROM calls FOR UPDATE").fetchall()
@@ -175,7 +176,7 @@ def test_a_row_locked_by_someone_else_only_delays(on_mariadb: Service, own_maria
 def test_a_sqlite_reader_in_mid_transaction_stops_nobody(on_sqlite: Service) -> None:
     on_sqlite.post("/hs/UIScom/in", '{"call_session_id": 555}')
     on_sqlite.call("555")
-    path, _ = models.parse_url(on_sqlite.database_url)
+    path, _ = database.parse_url(on_sqlite.database_url)
     reader = sqlite3.connect(path, isolation_level=None)
     reader.execute("BEGIN")
     cursor = reader.execute("SELECT state FROM calls")
@@ -187,7 +188,7 @@ def test_a_sqlite_reader_in_mid_transaction_stops_nobody(on_sqlite: Service) -> 
 
 
 def test_a_sqlite_writer_that_holds_the_lock_only_delays(on_sqlite: Service) -> None:
-    path, _ = models.parse_url(on_sqlite.database_url)
+    path, _ = database.parse_url(on_sqlite.database_url)
     writer = sqlite3.connect(path, isolation_level=None)
     with traffic(on_sqlite) as seen:
         sent(seen, 0.5)
@@ -366,7 +367,7 @@ def test_a_delivery_waits_in_the_inbox_while_nothing_forwards(tmp_path: Path) ->
 
     feeds = {name: FeedSettings(name, open=True) for name in ("uis", "mgerm")}
     url = f"sqlite:///{tmp_path}/calls.db"
-    models.upgrade(url, lambda line: None)
+    database.upgrade(url, lambda line: None)
     client = app.create_app(Settings(data_dir=tmp_path, database_url=url, feeds=feeds)).test_client()
     assert client.post("/hs/UIScom/in", json=ring("555")).json == {"status": "accepted"}
     assert client.get("/readyz").get_json()["forwarding"] is False

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import config
-import models
 import schemas
+from calllog import database
 from tests.rig.service import ROOT, Service
 
 ZONES = schemas.zones()
@@ -19,7 +19,7 @@ def load(monkeypatch: pytest.MonkeyPatch, **values: str) -> config.Settings:
         monkeypatch.delenv(name, raising=False)
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    return config.load(ZONES, models.parse_url, dotenv=None)
+    return config.load(ZONES, database.parse_url, dotenv=None)
 
 
 def test_defaults_are_the_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_a_providers_own_zone_is_its_feeds_default(monkeypatch: pytest.MonkeyPat
     assert str(settings.feeds["uis"].timezone) == "Asia/Vladivostok"
     assert str(settings.feeds["mtt"].timezone) == "Europe/Moscow"
     monkeypatch.setenv("MTT_TIMEZONE", "Asia/Omsk")
-    assert str(config.load(ZONES, models.parse_url, dotenv=None).feeds["mtt"].timezone) == "Asia/Omsk"
+    assert str(config.load(ZONES, database.parse_url, dotenv=None).feeds["mtt"].timezone) == "Asia/Omsk"
 
 
 def test_wrong_settings_stop_the_command_line_and_gunicorn_with_the_message_alone(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import secrets
 from typing import Any
 
 import models
+from calllog import database
 
 atomic = False  # DDL commits by itself on MySQL, so a crash may leave any of these steps done: each looks first
 
@@ -11,7 +12,7 @@ atomic = False  # DDL commits by itself on MySQL, so a crash may leave any of th
 def up(migrator: Any, db: Any) -> None:
     with db.bind_ctx(models.TABLES):
         for table in models.TABLES:
-            models.create(db, table)
+            database.create(db, table)
     counter, version = models.ChangeCounter, models.SchemaInfo
     if not counter.select().exists(db):
         counter.insert(id=1, incarnation=secrets.token_hex(16)).execute(db)

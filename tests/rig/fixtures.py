@@ -23,8 +23,9 @@ from werkzeug.routing import MapAdapter
 
 import handlers
 import schemas
-from calls import own_event, wall
-from fold import Call
+from calllog.batch import wall
+from calllog.fold import Call
+from calllog.overdue import own_event
 from schemas import event as words
 from schemas.event import CallEvent
 from schemas.reading import Delivery

@@ -6,6 +6,7 @@ from typing import Any
 
 import models
 import schemas
+from calllog import database
 from config import FeedSettings, Settings
 from forwarder import Forwarder, Report
 from inbox import Inbox, Outcome, now
@@ -40,7 +41,7 @@ class Node:
 
 def rows(url: str, table: type[models.Table]) -> list[dict[str, Any]]:
     """The table's rows by id, over a connection of its own."""
-    db = models.open_database(url)
+    db = database.open_database(url)
     with db.connection_context():
         return list(table.select().order_by(table.id).dicts().execute(db))
 

@@ -11,6 +11,7 @@ import pyodbc
 import pytest
 
 import models
+from calllog import database
 
 # the names under which odbcinst may know the driver, its library, the Debian package
 DRIVERS = {
@@ -34,8 +35,8 @@ def driver(database: str) -> str | None:
 
 def missing() -> str | None:
     """One sentence that names the Debian package to install, None when both drivers are there."""
-    for database, (_, library, package) in DRIVERS.items():
-        if driver(database) is None:
+    for kind, (_, library, package) in DRIVERS.items():
+        if driver(kind) is None:
             return f"{library} is not installed: install the Debian package {package}"
     return None
 
@@ -56,7 +57,7 @@ def kind(url: str) -> str:
 
 def connect(url: str, autocommit: bool = True, **options: Any) -> pyodbc.Connection:
     """A connection to the call log at this URL; `options` are the driver's own (StepAPI=1)."""
-    name, said = models.parse_url(url)
+    name, said = database.parse_url(url)
     words: dict[str, Any] = {"Driver": f"{{{driver(kind(url))}}}", "Database": name}
     if said:
         words |= {"Server": said["host"], "Port": said["port"], "UID": said["user"], "PWD": said["password"]}

@@ -17,6 +17,7 @@ import requests
 
 import models
 import schemas
+from calllog import database
 from inbox import Inbox, Letter
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -175,7 +176,7 @@ class Service:
 
     def rows(self, table: type[models.Table], **where: Any) -> list[dict[str, Any]]:
         """Rows of the call log as 1C would see them, by id."""
-        db = models.open_database(self.database_url)
+        db = database.open_database(self.database_url)
         with db.connection_context():
             query = table.select().order_by(table.id)
             for name, value in where.items():

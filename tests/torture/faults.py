@@ -22,6 +22,7 @@ import requests
 from peewee import fn
 
 import models
+from calllog import database
 from tests.rig import powercut, shim
 from tests.rig.fixtures import Request, fixture_calls
 from tests.rig.mariadb import MariaDB
@@ -564,7 +565,7 @@ class Reader(threading.Thread):
 
     def poll(self) -> None:
         """Read on to the end."""
-        db = models.open_database(self.url)
+        db = database.open_database(self.url)
         with self.guest, db.connection_context():
             while (last := models.Calls.select(fn.MAX(models.Calls.change_no)).scalar(db) or 0) > self.position:
                 span = (models.Calls.change_no > self.position) & (models.Calls.change_no <= self.position + 5000)

@@ -12,8 +12,10 @@ from typing import Any
 from peewee import Database
 
 import models
-from calls import own_event, wall
-from fold import fold
+from calllog import database
+from calllog.batch import wall
+from calllog.fold import fold
+from calllog.overdue import own_event
 from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, now
 from models import CallEvents, CallLegs, CallRecordings, Calls, ChangeCounter
 from schemas import event as words
@@ -79,7 +81,7 @@ def judge(
     most: they alone may be dead. `copy` is the rows as a reader that followed change_no has them."""
     verdict = Verdict(sum(journal.sent.values()), sum(journal.acknowledged.values()), faults=journal.wrong[:20])
     _inboxes(journal, inboxes, cut_bodies, verdict)
-    db = models.open_database(url)
+    db = database.open_database(url)
     with db.connection_context():
         _call_log(journal, db, copy, verdict)
         _intact(db, verdict)
@@ -204,7 +206,7 @@ def _followed(db: Database, rows: dict[int, Any], copy: dict[tuple[str, str], An
 
 
 def _intact(db: Database, verdict: Verdict) -> None:
-    if isinstance(db, models.SqliteCallLog):
+    if isinstance(db, database.SqliteCallLog):
         found = [db.execute_sql("PRAGMA integrity_check").fetchone()[0]]
     else:
         tables = ", ".join(table._meta.table_name for table in models.TABLES)

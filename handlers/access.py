@@ -1,0 +1,120 @@
+"""Who may post: the key, the address, the API key."""
+
+import hmac
+import ipaddress
+import logging
+from urllib.parse import unquote_plus
+
+from flask import Response, request
+
+from config import FeedSettings, Settings
+from handlers.answers import connector, refusal
+
+log = logging.getLogger("connector.webhook")
+
+STRANGERS = ("wrong_key", "no_key", "feed_closed", "address_not_allowed", "too_large")  # refused and counted, not kept
+
+
+def split_query(raw: str) -> tuple[str, list[str]]:
+    """(the query without the access key, the keys given). A provider that appends its own `?` to an address that has
+    one (`?key=K?call_session_id=1`) is read as key K."""
+    kept, keys = [], []
+    for part in raw.split("&"):
+        name, _, value = part.partition("=")
+        if name == "key":
+            key, mark, rest = value.partition("?")
+            keys.append(unquote_plus(key))
+            if mark and rest:
+                kept.append(rest)
+        elif part:
+            kept.append(part)
+    return "&".join(kept), keys
+
+
+def stranger(
+    feed: FeedSettings, settings: Settings, keys: list[str]
+) -> tuple[int, str, str, dict[str, str] | None] | None:
+    """Why this sender may not post (status, code, sentence, headers), or None when it may."""
+    name = feed.name.upper()
+    if feed.closed:
+        log.warning("%s: closed, a request was refused; set %s_KEY to open it", feed.name, name)
+        return 403, "feed_closed", f"Приём уведомлений {feed.name} выключен: администратор не задал {name}_KEY.", None
+    if feed.allow:
+        address = parsed(client_address(settings))
+        if address is None or not any(address in network for network in feed.allow):
+            log.warning("%s: refused an address that %s_ALLOW does not list", feed.name, name)
+            message = f"С этого адреса уведомления {feed.name} не принимаются (список {name}_ALLOW)."
+            return 403, "address_not_allowed", message, None
+    if feed.open:
+        return None
+    if "HTTP_AUTHORIZATION" in request.environ:
+        authorization = request.authorization
+        if authorization is not None and authorization.password:
+            keys = [*keys, authorization.password]
+    if known(keys, feed.keys):
+        return None
+    log.warning("%s: refused, %s", feed.name, "wrong key" if keys else "no key")
+    if keys:
+        message = (
+            "Ключ в адресе неверный: скопируйте адрес для поля «URL» заново (flask feeds show печатает его с ключом)."
+        )
+        return 401, "wrong_key", message, {"WWW-Authenticate": 'Key realm="connector"'}
+    message = "В адресе нет ключа: он должен кончаться на ?key=… — скопируйте адрес для поля «URL» целиком."
+    # a browser would show its log-in window instead of this sentence
+    scheme = "Key" if "text/html" in request.headers.get("Accept", "") else "Basic"
+    return 401, "no_key", message, {"WWW-Authenticate": f'{scheme} realm="connector"'}
+
+
+def known(given: list[str], keys: tuple[str, ...]) -> bool:
+    """Whether one of the given is one of the keys: every pair is compared, in constant time, as bytes (compare_digest
+    raises on non-ASCII str)."""
+    found = False
+    for candidate in given:
+        for key in keys:
+            found |= hmac.compare_digest(candidate.encode("utf-8", "surrogateescape"), key.encode())
+    return found
+
+
+def client_address(settings: Settings) -> str:
+    """The rightmost X-Forwarded-For address that is no trusted proxy; the peer's own where the peer is none."""
+    peer: str = request.environ.get("REMOTE_ADDR", "")
+    said: str = request.environ.get("HTTP_X_FORWARDED_FOR", "")
+    forwarded = [part.strip() for part in said.split(",") if part.strip()]
+    if not forwarded:
+        return peer
+    hops = [*forwarded, peer]
+    for hop in reversed(hops):
+        address = parsed(hop)
+        # a peer on a unix socket has no address and counts as a trusted proxy
+        trusted = hop == "" or (address is not None and any(address in n for n in settings.trusted_proxies))
+        if not trusted:
+            return hop[:64]
+    return hops[0][:64]
+
+
+def parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address, of a mapped one its IPv4; None for what is none."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped or address
+
+
+def api_refusal() -> Response | None:
+    """Why this caller may not use /api/* (Authorization: Bearer API_KEY), or None when it may."""
+    here = connector()
+    key = here.settings.api_key
+    if not key:
+        message = "Обращения 1С выключены: администратор не задал API_KEY."
+        here.inbox.refuse("api", "api_closed", message)
+        log.warning("api: closed, a request was refused; set API_KEY to open it")
+        return refusal(403, "api_closed", message)
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and known([given.strip()], (key,)):
+        return None
+    message = "Ключ API неверный или не передан: нужен заголовок Authorization: Bearer <API_KEY>."
+    here.inbox.refuse("api", "wrong_key", message)
+    log.warning("api: refused, wrong or no key")
+    return refusal(401, "wrong_key", message, {"WWW-Authenticate": 'Bearer realm="connector"'})

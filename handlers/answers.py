@@ -1,0 +1,82 @@
+"""The one shape of every answer, and what a request needs of the application."""
+
+import json
+import logging
+import re
+from typing import Any
+
+from flask import Response, current_app
+from werkzeug.exceptions import HTTPException
+
+from calllog.asking import Desk, News
+from config import Settings
+from forwarder import Forwarder
+from inbox import Inbox
+
+log = logging.getLogger("connector.webhook")
+
+RETRY_AFTER_SECONDS = "5"
+
+
+JSON = "application/json; charset=utf-8"
+
+
+class Connector:
+    """What a request needs of the application: its settings, its inbox, its forwarder, its questions' desk."""
+
+    def __init__(self, settings: Settings, inbox: Inbox, forwarder: "Forwarder", desk: Desk) -> None:
+        self.settings, self.inbox, self.forwarder, self.desk = settings, inbox, forwarder, desk
+        self.news = News(desk)
+
+
+def connector() -> Connector:
+    """The running application's parts."""
+    found: Connector = current_app.extensions["connector"]
+    return found
+
+
+def answer(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """JSON that a person can read: Russian letters as they are."""
+    text = json.dumps(body, ensure_ascii=False) + "\n"
+    return Response(text, status, headers, content_type=JSON)
+
+
+def refusal(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    """The one shape of every answer that is not 200."""
+    return answer(status, {"error": code, "message": message}, headers)
+
+
+def call_log_away() -> Response:
+    """The call log does not answer now; 1C asks again."""
+    message = "Журнал звонков сейчас не отвечает: повторите через несколько секунд. Уведомления при этом принимаются."
+    return refusal(503, "call_log_away", message, {"Retry-After": RETRY_AFTER_SECONDS})
+
+
+MESSAGES = {
+    404: ("not_found", "Такого адреса у коннектора нет. Проверьте поле «URL»: адреса печатает flask feeds show."),
+    405: ("method_not_allowed", "Этот адрес не принимает такой метод: выберите метод POST."),
+    413: ("too_large", "Тело запроса слишком велико для уведомления о звонке."),
+}
+
+
+def on_inbox_error(error: Exception) -> Response:
+    """503: the inbox could not store, or not even be read; nothing was acknowledged."""
+    log.error("the inbox is not available, the sender was told to come again: %s", error)
+    return refusal(
+        503,
+        "unavailable",
+        "Уведомление не сохранено: диск коннектора сейчас не принимает запись. Повторите отправку; сообщите "
+        "администратору.",
+        {"Retry-After": RETRY_AFTER_SECONDS},
+    )
+
+
+def on_http_error(error: HTTPException) -> Response:
+    """404, 405 and the like in the shape of every refusal."""
+    status = error.code or 500
+    code, message = MESSAGES.get(
+        status, (re.sub(r"\W+", "_", error.name.lower()), f"Запрос не выполнен: {status} {error.name}.")
+    )
+    allowed = getattr(error, "valid_methods", None)
+    headers = {"Allow": ", ".join(allowed)} if allowed else None
+    return refusal(status, code, message, headers)

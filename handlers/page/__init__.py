@@ -1,0 +1,5 @@
+"""The operator page."""
+
+from handlers.page.views import bp
+
+__all__ = ["bp"]

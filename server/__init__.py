@@ -1,0 +1,1 @@
+"""The process around the application: gunicorn's worker and the log."""

@@ -1,0 +1,94 @@
+"""What the doctor finds, and the words in which it tells it."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from schemas.reading import Delivery
+from server.logs import masked
+
+ENOUGH = 3  # calls that show that an event type does not come; single ones may have another reason
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to mend: `seen` deliveries of `of`, the last of them at `last_at` (milliseconds) with the id `delivery`.
+    A `note` does no harm and needs no change."""
+
+    code: str
+    title: str
+    wrong: str
+    where: str
+    paste: str = ""
+    notification: str = ""
+    seen: int = 0
+    of: int = 0
+    last_at: int | None = None
+    delivery: int | None = None
+    note: bool = False
+
+
+class Label(NamedTuple):
+    """A notification as its owner knows it: the name he gave it, its event type where that can be told, its address."""
+
+    name: str = ""
+    event_type: str = ""
+    route: str = ""
+
+    def __str__(self) -> str:
+        parts = [
+            f"тип события «{self.event_type}»" if self.event_type else "",
+            f"адрес …/{self.route}" if self.route else "",
+        ]
+        about = ", ".join(part for part in parts if part)
+        return f"«{self.name}» ({about})" if self.name else f"без названия ({about})" if about else ""
+
+
+@dataclass(slots=True)
+class Mark:
+    """How often one thing was seen in one notification."""
+
+    seen: int = 0
+    last_at: int | None = None
+    delivery: int | None = None
+    details: set[str] = field(default_factory=set)
+
+    def add(self, delivery: Delivery, details: Iterable[str] = ()) -> None:
+        self.seen, self.last_at, self.delivery = self.seen + 1, delivery.received_at, delivery.id
+        self.details |= set(list(details)[: 40 - len(self.details)])
+
+
+class Advice(NamedTuple):
+    """Title, what is wrong, where to change it, what to paste; {body}, {url}, {method}, {details}, {list} are filled in."""
+
+    title: str
+    wrong: str
+    where: str
+    paste: str = ""
+    note: bool = False
+
+
+class Expected(NamedTuple):
+    """An event type that must come when others do: its name at the provider, the tags of which one must have been seen,
+    and how many of the other tags prove that it does not come."""
+
+    name: str
+    tags: tuple[str, ...]
+    proof: tuple[str, ...]
+    enough: int = ENOUGH
+
+
+def filled(text: str, names: dict[str, str]) -> str:
+    """The text with {name} replaced; {{…}} is a placeholder of UIS's and stays."""
+    return re.sub(r"(?<!\{)\{(\w+)\}", lambda found: names[found[1]], text)
+
+
+def line(key: str, placeholder: str | None) -> str:
+    """A template's line as it should be pasted; only the key without a placeholder."""
+    return f'"{shown(key)}":{{{{{placeholder}}}}}' if placeholder else f'"{shown(key)}"'
+
+
+def shown(text: str) -> str:
+    """What the sender wrote, as a terminal may show it."""
+    return masked("".join(letter for letter in text if letter.isprintable()))

@@ -1,0 +1,209 @@
+"""Self-test: a delivery posted through PUBLIC_URL as a provider would, followed into this node's inbox."""
+
+import json
+import re
+import secrets
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from types import ModuleType
+from urllib.parse import quote, urlsplit
+
+import requests
+import urllib3
+
+import setup
+from config import FeedSettings, Settings
+from inbox import IGNORED, Inbox, now
+from server.logs import masked
+
+SECONDS = 10  # for the connection, and for each part of the answer
+MOST_BYTES = 65536  # of an answer that is looked at
+
+# What our own refusals mean here; the rest are told with their own sentence.
+REFUSALS = {
+    "wrong_key": "another key is asked for there: restart the service after a change of {name}_KEY, or PUBLIC_URL leads "
+    "to another connector",
+    "no_key": "the key did not arrive: the proxy drops the query (?key=…)",
+    "feed_closed": "the feed is closed there: restart the service after a change of {name}_KEY, or PUBLIC_URL leads to "
+    "another connector",
+    "address_not_allowed": "the connector was reached, but {name}_ALLOW does not list the address this server comes from: "
+    "add it for the test, or see that X-Forwarded-For arrives and TRUSTED_PROXIES lists the proxy",
+    "unknown_tenant": "the connector there asks for other XVB_ACCESS_CODES",
+    "unavailable": "the inbox there does not store: its disk is full, read-only or locked",
+    "too_large": "MAX_BODY_BYTES is too small there",
+}
+
+
+class Failed(Exception):
+    """The self-test did not come through; the sentence says what to mend."""
+
+
+def send(settings: Settings, inbox: Inbox) -> Iterator[str]:
+    """Post a delivery that is ignored by design to the first open feed (uis before others), and follow it. Yields a
+    sentence for each thing found to be well; raises Failed at the first that is not."""
+    feed, module = _feed(settings)
+    mark = f"self-test-{secrets.token_hex(8)}"
+    path, said = module.self_test(mark)
+    if feed.name == "xvb" and settings.xvb_access_codes:
+        said |= {"access_code": settings.xvb_access_codes[0]}
+    body = json.dumps(said, ensure_ascii=False).encode()
+    url = f"{settings.public_url}{path}"
+    yield f"POST {url}{'' if feed.open else '?key=***'} ({feed.name})"
+    key = "" if feed.open else f"?key={quote(feed.keys[0], safe='')}"
+    began, clock = now(), time.monotonic()
+    status, headers, text = _post(f"{url}{key}", body)
+    _judge(settings, feed, status, headers, text)
+    yield f"answered 200 ignored in {round((time.monotonic() - clock) * 1000)} ms"
+    # a minute's leeway: the clock may be set while we look
+    for letter in inbox.stream(feed.name, began - 60_000):
+        if mark.encode() in letter.delivery.body:
+            if letter.delivery.body != body:
+                raise Failed(
+                    f"it arrived changed: something on the way rewrites bodies; flask inbox show {letter.delivery.id}"
+                )
+            if letter.outcome.state != IGNORED:
+                raise Failed(f"it is {letter.outcome.state}, not ignored: flask inbox show {letter.delivery.id}")
+            yield f"it is delivery {letter.delivery.id} of this inbox"
+            break
+    else:
+        raise Failed(
+            f"it was answered, but it is not in this inbox ({inbox.path}): PUBLIC_URL leads to another node, or the "
+            "service there runs with another DATA_DIR"
+        )
+    parts = urlsplit(settings.public_url)
+    if parts.hostname in ("localhost", "127.0.0.1", "::1"):
+        yield "PUBLIC_URL is this machine's own: the way from the provider is not tested by this"
+    elif parts.scheme == "http":
+        yield "PUBLIC_URL is http: the keys and the numbers of clients travel unprotected"
+
+
+def _feed(settings: Settings) -> tuple[FeedSettings, ModuleType]:
+    modules = {name: module for name, module in setup.feeds().items() if hasattr(module, "self_test")}
+    for name in sorted(modules, key=lambda name: (name != "uis", name)):
+        feed = settings.feeds[name]
+        if not feed.closed:
+            return feed, modules[name]
+    raise Failed(f"every feed is closed: set one of {', '.join(f'{name.upper()}_KEY' for name in modules)}")
+
+
+def _post(url: str, body: bytes) -> tuple[int, "requests.structures.CaseInsensitiveDict[str]", str]:
+    """(status, headers, the beginning of the answer) of a POST that follows no redirect. Raises Failed, in words."""
+    host, deadline = urlsplit(url).hostname, time.monotonic() + 2 * SECONDS
+    with requests.Session() as session:
+        session.trust_env = False  # as a provider: no proxy, no authority and no password of this machine's
+        try:
+            with session.post(
+                url,
+                body,
+                headers={"Content-Type": "application/json"},
+                timeout=SECONDS,
+                allow_redirects=False,
+                stream=True,
+            ) as answer:
+                text = b""
+                for part in answer.iter_content(4096):
+                    text += part
+                    if len(text) > MOST_BYTES or time.monotonic() > deadline:
+                        break
+                return answer.status_code, answer.headers, text.decode("utf-8", "replace")
+        except requests.exceptions.SSLError as error:
+            raise Failed(f"TLS: {_certificate(error)}") from None
+        except (requests.exceptions.ConnectTimeout, requests.exceptions.ReadTimeout) as error:
+            what = "no connection to" if isinstance(error, requests.exceptions.ConnectTimeout) else "no answer from"
+            raise Failed(
+                f"{what} {host} within {SECONDS} s: a firewall, or a public address that cannot be reached from inside "
+                "(then try from outside), or a proxy that waits for a service that hangs"
+            ) from None
+        except requests.exceptions.RequestException as error:
+            raise Failed(_unreachable(error, host)) from None
+
+
+def _cause(error: BaseException, kind: type[BaseException]) -> BaseException | None:
+    """The first of this kind among what the error was made of."""
+    waiting, seen = [error], set()
+    while waiting:
+        one = waiting.pop(0)
+        if isinstance(one, kind):
+            return one
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        parts = [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
+        waiting += [part for part in parts if isinstance(part, BaseException)]
+    return None
+
+
+def _certificate(error: Exception) -> str:
+    found = _cause(error, ssl.SSLCertVerificationError)
+    if isinstance(found, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate is not trusted: {found.verify_message}. Providers refuse it too: install one of a public "
+            "authority with its whole chain (ssl_certificate fullchain.pem), for the name in PUBLIC_URL"
+        )
+    # never the error of requests itself: it has the whole address, with the key
+    return f"no TLS is spoken there ({_cause(error, ssl.SSLError)}): is PUBLIC_URL https where the port is plain http?"
+
+
+def _unreachable(error: Exception, host: str | None) -> str:
+    if _cause(error, urllib3.exceptions.NameResolutionError) or _cause(error, socket.gaierror):
+        return f"the name {host} is not found in DNS: correct PUBLIC_URL, or the DNS record"
+    if _cause(error, ConnectionRefusedError):
+        return f"nobody listens at {host}: is the proxy running, and is the port of PUBLIC_URL the right one?"
+    if _cause(error, ConnectionResetError) or _cause(error, urllib3.exceptions.ProtocolError):
+        return (
+            f"{host} broke the connection off: http where https is spoken, a firewall, or a service that was restarted"
+        )
+    return f"{host} cannot be reached: {type(error).__name__}"
+
+
+def _judge(settings: Settings, feed: FeedSettings, status: int, headers: "requests.structures.CaseInsensitiveDict[str]",
+           text: str) -> None:  # fmt: skip
+    """Nothing when it was answered as by design; raises Failed otherwise."""
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = None
+    said = answer if isinstance(answer, dict) else {}
+    code = str(said.get("error", ""))
+    if status == 200 and said.get("status") == "ignored":
+        return
+    if 300 <= status < 400:
+        to = urlsplit(headers.get("Location", ""))
+        raise Failed(
+            f"{status}, a redirect to {_printable(f'{to.scheme}://{to.netloc}{to.path}')}: no provider follows one; "
+            "PUBLIC_URL must be the address that answers itself (https, the right host, no slash added)"
+        )
+    if code in REFUSALS:
+        raise Failed(f"{status} {code}: {REFUSALS[code].format(name=feed.name.upper())}")
+    if code and "message" in said:
+        raise Failed(f"{status} {_plain(code)}: {_plain(str(said['message']))}")
+    whose = f"{status} from {_plain(headers.get('Server', '') or 'a server that does not name itself')}{_title(text)}"
+    if status in (502, 503, 504):
+        raise Failed(
+            f"{whose}: the proxy answers, the connector behind it does not: is the service running, and does the proxy "
+            f"pass to BIND ({settings.bind})?"
+        )
+    if status in (401, 403):
+        raise Failed(f"{whose}: the proxy itself asks for a password or refuses: let the feeds' addresses through")
+    if status == 413:
+        raise Failed(f"{whose}: the proxy takes no body of this size: client_max_body_size")
+    raise Failed(
+        f"{whose}: not the connector's answer: PUBLIC_URL leads to another site, or the proxy does not pass "
+        f"{urlsplit(settings.public_url).path or '/'} to the connector"
+    )
+
+
+def _title(text: str) -> str:
+    found = re.search(r"(?is)<title[^>]{0,100}>(.{1,200}?)</title>", text)
+    return f" «{_plain(found[1])}»" if found else ""
+
+
+def _plain(text: str) -> str:
+    """A stranger's text as it may be shown on a terminal and in a log."""
+    return masked(_printable(text))
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()[:200]

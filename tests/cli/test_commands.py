@@ -1,0 +1,214 @@
+"""The commands, on the real thing, as the sysadmin and the set-up person type them."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+import schemas
+from inbox import DEAD, FORWARDED
+from models import Calls
+from schemas import event as words
+from schemas.reading import Delivery
+from setup import uis
+from tests.rig.node import end, ring
+from tests.rig.service import UIS_KEY, Service
+
+IN, REC = "/hs/UIScom/in", "/hs/UIScom/rec"
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with Service(tmp_path_factory.mktemp("commands")) as service:
+        yield service.start()
+
+
+def test_db_upgrade_and_status(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    before = service.flask("db", "status", check=False)
+    assert before.returncode == 1
+    assert "run flask db upgrade" in before.stderr
+    assert "applied 0001_call_log" in service.flask("db", "upgrade").stdout
+    assert "up to date" in service.flask("db", "upgrade").stdout
+    assert "0001_call_log" in service.flask("db", "status").stdout
+
+
+def test_check_says_what_is_wrong_and_how_to_mend_it(tmp_path: Path) -> None:
+    service = Service(tmp_path, MGERM_KEY="")
+    done = service.flask("check", check=False)
+    assert done.returncode == 1
+    assert "run flask db upgrade" in done.stdout
+    service.flask("db", "upgrade")
+    well = service.flask("check")
+    assert "schema version 1" in well.stdout
+    assert re.search("closed feeds .*mgerm", well.stdout)
+    assert "nothing forwards it now" in well.stdout
+
+
+def test_check_beside_a_running_service(own: Service) -> None:
+    assert "forwarded by a running service" in own.flask("check").stdout
+
+
+def test_calls_list_and_show_tell_why_a_row_says_what_it_says(own: Service) -> None:
+    own.post(IN, json.dumps(ring("700", notification_name="Входящий звонок")))
+    own.post(
+        REC, json.dumps({**end("700"), "is_lost": True, "lost_reason": "Не дождался", "notification_name": "Конец"})
+    )
+    row = own.call("700", 2)
+    assert "79201119613" in own.flask("calls", "list").stdout
+    listed = [json.loads(line) for line in own.flask("calls", "list", "--json").stdout.splitlines()]
+    assert listed[0]["disposition"] == "missed"
+    shown = own.flask("calls", "show", str(row["id"])).stdout
+    assert re.search(r"disposition +missed +event 2", shown)
+    assert re.search(r"state +ended +event 2", shown)
+    assert re.search(r"event 1: .* ringing uis «Входящий звонок».*delivery \d+ \(in\)", shown)
+    assert re.search(r"event 2: .* ended uis «Конец».*delivery \d+ \(rec\)", shown)
+    assert shown.index("event 1: ") < shown.index("event 2: ")
+    gone = own.flask("calls", "show", "999", check=False)
+    assert (gone.returncode, gone.stderr.strip()) == (1, "there is no call 999")
+
+
+def test_inbox_list_and_show_give_the_body_as_it_came(own: Service) -> None:
+    body = '{"call_session_id": 701, "x": "Ещё"}'
+    own.post(IN, body)
+    own.settled()
+    (letter,) = [letter for letter in own.letters() if letter.delivery.body == body.encode()]
+    listed = [
+        json.loads(line) for line in own.flask("inbox", "list", "--json", "--status", FORWARDED).stdout.splitlines()
+    ]
+    assert body in [one["body"] for one in listed]
+    shown = own.flask("inbox", "show", str(letter.delivery.id)).stdout
+    assert body in shown
+    assert "state: forwarded" in shown
+    own.post(IN, "[")
+    assert "bad_json" in own.flask("inbox", "list", "--status", DEAD, "--feed", "uis").stdout
+    assert own.flask("inbox", "show", "99999", check=False).returncode == 1
+
+
+def test_a_dead_letter_is_forwarded_after_replay(tmp_path: Path) -> None:
+    """Dead for a fault of a broken release, replayed by the one that mends it."""
+    service = Service(tmp_path)
+    mended = service.root
+    service.copy_code(
+        tmp_path / "broken",
+        {"calllog/fold.py": ('"""The call that these events', 'raise ValueError("a fault")\n    """')},
+    )
+    service.flask("db", "upgrade")
+    with service:
+        service.start()
+        assert service.post(REC, json.dumps(end("702"))).json() == {"status": "accepted"}
+        service.settled()
+        (letter,) = service.letters(state=DEAD)
+        assert "ValueError: a fault" in letter.outcome.detail
+        assert service.rows(Calls) == []
+        service.stop()
+        service.root = mended
+        service.start()
+        assert "1 deliveries wait" in service.flask("inbox", "replay", "--status", DEAD).stdout
+        assert service.call("702")["disposition"] == "answered"
+        service.settled()
+        assert [letter.outcome.state for letter in service.letters()] == [FORWARDED]
+
+
+def test_purge_takes_only_what_is_past_its_days(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    service.flask("db", "upgrade")
+    with service:
+        service.start()
+        service.post(IN, json.dumps(ring("703")))
+        service.post(IN, "[")
+        service.settled()
+        assert "0 forwarded, 0 ignored deleted" in service.flask("inbox", "purge").stdout
+        assert "1 forwarded, 0 ignored deleted" in service.flask("inbox", "purge", "--days", "0").stdout
+        assert [letter.outcome.state for letter in service.letters()] == [DEAD]
+        assert "1 dead" in service.flask("inbox", "purge", "--days", "0", "--dead").stdout
+        assert service.letters() == []
+
+
+def test_forward_once_without_a_service(tmp_path: Path) -> None:
+    from tests.rig.node import Node
+
+    service = Service(tmp_path)
+    service.flask("db", "upgrade")
+    node = Node(service.data_dir, service.database_url)
+    node.deliver("rec", **end("704"))
+    node.deliver("in", **ring("187020303"))
+    said = service.flask("forward", "--once").stdout
+    assert "1 forwarded, 1 ignored, 0 dead" in said
+    assert service.call("704")["state"] == "ended"
+
+
+def rendered(template: str, **values: Any) -> str:
+    """The template as UIS renders it: JSON values in place of the placeholders, null for what there is none of."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: json.dumps(values.get(found[1]), ensure_ascii=False), template)
+
+
+def test_every_printed_template_is_understood_as_what_it_is_for(own: Service) -> None:
+    printed = own.flask("feeds", "show", "uis").stdout
+    kinds = {
+        "Входящий звонок": words.RINGING,
+        "Начало разговора": words.ANSWERED,
+        "Потерянный звонок": words.LOST,
+        "Исходящий звонок": words.RINGING,
+        "Завершение звонка": words.ENDED,
+        "Записанный разговор": words.RECORDING,
+    }
+    values = {
+        "call_session_id": 705,
+        "direction": "in",
+        "employee_phone_number": "79990000001",
+        "finish_time": "2024-03-01 10:01:00",
+        "is_lost": False,
+        "file_link": "https://app.uiscom.ru/r/1",
+    }
+    for notification in uis.NOTIFICATIONS:
+        assert notification.template in printed
+        assert f"«Тип события»: {notification.event_type}" in printed
+        path = f"/hs/UIScom/{notification.route}"
+        address = f"{own.url}{path}?key={UIS_KEY}"
+        assert f"«URL»: {address}\n" in printed
+        body = rendered(notification.template, **values)
+        assert requests.post(address, data=body.encode(), timeout=10).json() == {"status": "accepted"}
+        delivery = Delivery("uis", notification.route, body.encode())
+        assert schemas.understand(delivery, own_zone()).kind == kinds[notification.name]
+    for key in ("notification_mnemonic", "notification_time", "app_id", "communication_id", "contact_phone_number"):
+        assert printed.count(f'"{key}":') == len(uis.NOTIFICATIONS)
+    assert '"talk_time_duration":{{talk_time_duration}}' in printed
+
+
+def own_zone() -> Any:
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo("Europe/Moscow")
+
+
+@pytest.mark.parametrize("feed", sorted(schemas.feeds()))
+def test_the_printed_curl_of_every_feed_makes_a_first_call(feed: str, own: Service) -> None:
+    assert f"{own.url}/" in own.flask("feeds", "show", feed).stdout
+    curl = own.flask("feeds", "show", feed, "--curl").stdout
+    found = re.search(r"-d '(.*)' '(http.*)'", curl)
+    assert found, curl
+    answer = requests.post(found[2], data=found[1].encode(), timeout=10)
+    assert answer.json() == {"status": "accepted"}
+    provider = schemas.feeds()[feed].PROVIDER
+    id = next(
+        v
+        for k, v in json.loads(found[1]).items()
+        if k.lower().replace("_", "") in ("callsessionid", "sessionid", "h323confid", "callid")
+    )
+    assert own.call(str(id))["provider"] == provider
+
+
+def test_a_key_with_signs_is_printed_so_that_it_works(tmp_path: Path) -> None:
+    service = Service(tmp_path, UIS_KEY="a+b&c#d/é")
+    assert "?key=a%2Bb%26c%23d%2F%C3%A9" in service.flask("feeds", "show", "uis").stdout
+
+
+def test_an_unknown_feed_is_told_with_those_that_there_are(own: Service) -> None:
+    done = own.flask("feeds", "show", "asterisk", check=False)
+    assert done.returncode == 1
+    assert "uis" in done.stderr

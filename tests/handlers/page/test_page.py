@@ -1,0 +1,458 @@
+"""The operator page through HTTP: who may see and press what, what each page says, and that it stays small work."""
+
+import re
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+import inbox
+import models
+import schemas
+from app import create_app
+from calllog import database, reading
+from calllog.asking import Desk
+from calllog.reading import Wanted, search
+from config import FeedSettings, Settings
+from handlers.page import shown
+from handlers.page import views as page
+from handlers.page import words as russian
+from handlers.page.views import HEADERS, Guesses
+from inbox import DEAD, FORWARDED, REFUSED, Outcome
+from schemas import event as words
+from schemas.event import CallEvent
+from schemas.reading import Delivery
+from tests.rig.node import Node, end, ring
+from tests.rig.service import ROOT, Service, until
+
+PASSWORD = "пароль: страницы"
+IN = "/hs/UIScom/in"
+PAGES = ("/", "/calls", "/inbox", "/dead", "/calls/1", "/inbox/1")
+NO_COMMA = '{"direction":"in"\n"call_session_id":%d}'
+
+
+STRANGE = (
+    "x",
+    "-1",
+    "0",
+    "9" * 30,
+    "9" * 3000,
+    "2024-13-77",
+    "'; --",
+    "%00",
+    "\0",
+    "\u202e",
+    "9999-12-31_1",
+    "_",
+    "0001-01-01",
+)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with the page open, one call and one dead letter."""
+    settings = {"OPERATOR_PASSWORD": PASSWORD, "TRUSTED_PROXIES": "127.0.0.1"}
+    with Service(tmp_path_factory.mktemp("page"), **settings) as service:
+        service.start()
+        service.post(IN, '{"call_session_id": 4101, "direction": "in", "calling_phone_number": "79201119613"}')
+        service.post(IN, NO_COMMA % 1)
+        service.call("4101")
+        yield service
+
+
+def look(service: Service, path: str, password: str | None = PASSWORD, **options: Any) -> requests.Response:
+    """A page, as somebody with this password sees it."""
+    auth: Any = ("кто угодно".encode(), password.encode()) if password is not None else None
+    return requests.request(options.pop("method", "GET"), service.url + path, auth=auth, timeout=30, **options)
+
+
+def token(service: Service) -> str:
+    """The hidden field of a form."""
+    found = re.search(r'name="token" value="(\w+)"', look(service, "/inbox/2").text)
+    assert found
+    return found[1]
+
+
+# ------------------------------------------------------------------------------------------------- who may see
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_closed_until_the_password_is_set(path: str, sqlite_service: Service):
+    said = look(sqlite_service, path)
+    assert said.status_code == 403
+    assert "OPERATOR_PASSWORD" in said.text
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("password", [None, "", "wrong", PASSWORD + " "])
+def test_who_has_no_password_learns_nothing(path: str, password: str | None, service: Service):
+    said = look(service, path, password, headers={"X-Forwarded-For": f"192.0.2.{PAGES.index(path) + 1}"})
+    assert said.status_code == 401
+    assert said.headers["WWW-Authenticate"].startswith("Basic ")
+    assert not re.search("79201119613|4101|token|<nav|Отвергнутые", said.text)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_says_what_a_browser_may_do_with_it(path: str, service: Service):
+    said = look(service, path)
+    assert said.status_code == 200
+    assert {name: said.headers[name] for name in HEADERS} == HEADERS
+    assert not re.search(r"<script(?! src=)|<style|\son\w+=|\sstyle=|javascript:", said.text)
+
+
+def test_style_and_script_are_kept_for_ever_under_their_digest(service: Service):
+    found = re.findall(r'(?:src|href)="(/static/[^"]+)"', look(service, "/").text)
+    assert len(found) == 3
+    for address in found:
+        said = requests.get(service.url + address, timeout=10)
+        assert (said.status_code, said.headers["Cache-Control"]) == (200, "public, max-age=31536000, immutable")
+        assert requests.get(service.url + address[:-3], timeout=10).headers["Cache-Control"] == "no-cache"
+    for other in ("/static/../app.py", "/static/..%2fapp.py", "/static/page.py", "/static/"):
+        assert requests.get(service.url + other, timeout=10).status_code == 404
+
+
+def test_a_wrong_password_is_counted_and_its_value_is_nowhere(service: Service):
+    look(service, "/", "s3cret-guess", headers={"X-Forwarded-For": "192.0.2.99"})
+
+    def counted() -> Any:
+        return {row[2] for row in service.inbox.counters() if row[:2] == ("operator", REFUSED)} >= {"wrong_password"}
+
+    until(counted, "the refusal is counted")
+    assert "the operator page refused a request: wrong_password" in service.log()
+    assert "s3cret" not in service.log()
+    assert "неверный пароль этой страницы" in look(service, "/inbox").text
+    assert "s3cret" not in look(service, "/inbox").text
+
+
+def test_who_guesses_is_locked_out_and_nobody_else(service: Service):
+    guesser, other = {"X-Forwarded-For": "192.0.2.200"}, {"X-Forwarded-For": "192.0.2.201"}
+    for _ in range(2 * Guesses.MOST):  # two workers, each counts for itself
+        look(service, "/", "guess", headers=guesser)
+    for _ in range(2 * Guesses.MOST):
+        if look(service, "/", "guess", headers=guesser).status_code == 429:
+            break
+    until(lambda: look(service, "/", "guess", headers=guesser).status_code == 429, "the guesser is locked out")
+    assert look(service, "/", headers=other).status_code == 200
+
+
+# --------------------------------------------------------------------------------------------- who may press what
+
+
+def forged() -> list[tuple[str, dict[str, str], bool]]:
+    """(name, headers, whether the token is right)"""
+    return [
+        ("no token", {}, False),
+        ("no token, own page", {"Sec-Fetch-Site": "same-origin"}, False),
+        ("another site", {"Sec-Fetch-Site": "cross-site"}, True),
+        ("another port", {"Sec-Fetch-Site": "same-site"}, True),
+        ("an address typed", {"Sec-Fetch-Site": "none"}, True),
+        ("another origin", {"Origin": "http://evil.example"}, True),
+        ("no origin to tell", {"Origin": "null"}, True),
+    ]
+
+
+@pytest.mark.parametrize(("headers", "right"), [case[1:] for case in forged()], ids=[case[0] for case in forged()])
+def test_a_command_from_elsewhere_is_refused(headers: dict[str, str], right: bool, service: Service):
+    data = {"id": "2", "back": "dead", "token": token(service) if right else "0" * 64}
+    said = look(service, "/replay", method="POST", headers=headers, data=data, allow_redirects=False)
+    assert said.status_code == 403
+    assert service.inbox.letter(2).outcome.state == DEAD  # type: ignore[union-attr]
+    settled = service.inbox.letter(2).settled_at  # type: ignore[union-attr]
+    assert settled is None  # nobody looked at it again
+
+
+def test_a_command_is_a_post(service: Service):
+    assert look(service, "/replay", params={"id": "2", "token": token(service)}).status_code == 405
+
+
+def test_understand_again_comes_back_to_where_the_button_was(service: Service):
+    service.post(IN, NO_COMMA % 2)
+    last = service.letters()[-1].delivery.id
+    for back, where in (("letter", f"/inbox/{last}?replayed=1"), ("dead", "/dead?replayed=1")):
+        until(lambda: service.inbox.letter(last).outcome.state == DEAD, "it is dead again")  # type: ignore[union-attr]
+        data = {"id": str(last), "back": back, "token": token(service)}
+        said = look(
+            service, "/replay", method="POST", data=data, allow_redirects=False, headers={"Origin": service.url}
+        )
+        assert (said.status_code, said.headers["Location"]) == (303, where)
+    assert "Поставлено в очередь" in look(service, where).text
+
+
+# ----------------------------------------------------------------------------------------------------- what it says
+
+
+def test_a_refused_notification_is_explained(service: Service):
+    said = look(service, "/inbox/2").text
+    assert "строка 2, столбец 1" in said
+    assert "перед этим полем не хватает запятой" in said
+    assert "<mark>&#34;call_session_id&#34;</mark>" in said
+    assert "<b>400</b>" in said
+
+
+def test_dead_letters_of_one_broken_template_are_one_group(tmp_path: Path):
+    with Service(tmp_path, OPERATOR_PASSWORD=PASSWORD) as service:
+        service.start()
+        for number in range(9):
+            service.post(IN, NO_COMMA % (number + 70_000))
+        service.post(IN, "{}")
+        said = look(service, "/dead").text
+        assert said.count("<article") == 2
+        assert "Понять заново все 9" in said
+        data = {"id": "9", "all": "1", "back": "dead", "token": re.findall(r'name="token" value="(\w+)"', said)[0]}
+        answer = look(service, "/replay", method="POST", data=data, allow_redirects=False)
+        assert answer.headers["Location"] == "/dead?replayed=9"
+        service.settled()
+        assert service.inbox.dead() == [("uis", "bad_json", 9), ("uis", "no_call_id", 1)]
+
+
+def test_without_a_call_log_the_page_shows_the_inbox(tmp_path: Path):
+    with Service(tmp_path, OPERATOR_PASSWORD=PASSWORD) as service:
+        service.start(upgrade=False)
+        service.post(IN, '{"call_session_id": 1}')
+        for path in ("/", "/calls"):
+            said = look(service, path)
+            assert said.status_code == 200
+            assert "Журнал звонков сейчас не отвечает" in said.text
+        assert "/inbox/1" in look(service, "/").text
+        assert "Журнал звонков не отвечает" in look(service, "/calls/1").text
+        until(lambda: "run flask db upgrade" in look(service, "/").text, "the page says what to do")
+        assert look(service, "/inbox/1").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/calls/999", "/inbox/999", "/calls/99999999999999999999", "/inbox/99999999999999999999", "/calls/-1", "/calls/x"],
+)
+def test_what_is_not_there_is_a_404(path: str, service: Service):
+    assert look(service, path).status_code == 404
+
+
+@pytest.mark.parametrize("value", STRANGE)
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/calls", "sought ext since until direction provider missed before"),
+        ("/inbox", "state feed before"),
+        ("/calls/1", "from"),
+        ("/dead", "replayed"),
+    ],
+)
+def test_no_parameter_breaks_a_page(path: str, names: str, value: str, service: Service):
+    for name in names.split():
+        assert look(service, path, params={name: value}).status_code == 200, name
+
+
+def test_the_log_has_no_error_from_the_page(service: Service):
+    for path in PAGES:
+        look(service, path)
+    assert "Traceback" not in service.log()
+
+
+def test_tabs_leave_a_place_at_the_desk_for_1c(service: Service, tmp_path: Path):
+    feeds = {name: FeedSettings(name, keys=("k",)) for name in schemas.feeds()}
+    settings = Settings(data_dir=tmp_path, database_url=service.database_url, feeds=feeds, operator_password=PASSWORD)
+    application = create_app(settings)
+    client, here = application.test_client(), application.extensions["connector"]
+    asked, answered = threading.Event(), threading.Event()
+
+    def slow(database: Any) -> None:
+        asked.set()
+        answered.wait(30)
+
+    def tab() -> None:
+        with application.app_context():
+            page._ask(slow)
+
+    tabs = [threading.Thread(target=tab) for _ in range(4)]
+    for thread in tabs:
+        thread.start()
+    try:
+        assert asked.wait(30)
+        assert here.desk.ask(lambda database: 5) == 5
+        said = client.get("/", auth=("", PASSWORD))
+        assert "Журнал звонков сейчас не отвечает" in said.text
+    finally:
+        answered.set()
+        for thread in tabs:
+            thread.join()
+
+
+@pytest.mark.parametrize("address", ["2001:db8::%d", "192.0.2.7", "::ffff:192.0.2.7", "not:an:address"])
+def test_guesses_are_counted_for_whom_the_address_belongs_to(address: str):
+    guesses = Guesses()
+    for number in range(Guesses.MOST):
+        guesses.wrong(address.replace("%d", str(number)))
+    assert guesses.locked(address.replace("%d", "99"))
+    assert not guesses.locked("203.0.113.5")
+    assert not guesses.locked("::ffff:203.0.113.5")
+
+
+# ----------------------------------------------------------------------------------------------------------- words
+
+
+def test_every_word_has_its_russian():
+    assert set(russian.DIRECTIONS) == set(words.DIRECTIONS)
+    assert set(russian.STATES) == set(words.STATES)
+    assert set(russian.DISPOSITIONS) == set(words.DISPOSITIONS)
+    assert set(russian.REASONS) == set(words.REASONS)
+    assert set(russian.KINDS) == set(words.KINDS)
+    assert set(russian.DELIVERIES) == {inbox.RECEIVED, inbox.FORWARDED, inbox.IGNORED, inbox.DEAD}
+
+
+def test_every_column_has_its_rule_and_every_field_its_name():
+    assert set(russian.WHY) == set(models.columns(models.Calls))
+    named = set(models.columns(models.Calls)) | set(russian.FIELDS)
+    assert set(CallEvent._fields) <= named
+    assert set(russian.FIELDS) <= {*CallEvent._fields, "id"}
+
+
+def test_every_reason_that_the_code_gives_has_its_russian():
+    given = r"Refusal\(\s*4\d\d|Ignored\(|Outcome\(\s*(?:DEAD|IGNORED)|\.refuse\(\s*\w+|_refuse\(here|return 40\d"
+    pattern = re.compile(rf'(?:{given}),?\s*"(\w+)"|code = "(\w+)"')
+    sources = [
+        ROOT / "forwarder.py",
+        *(path for room in ("handlers", "schemas", "inbox") for path in ROOT.glob(f"{room}/**/*.py")),
+    ]
+    codes = {first or second for path in sources for first, second in pattern.findall(path.read_text("utf-8"))}
+    assert codes - set(russian.CODES) == set()
+    assert len(codes) > 20
+
+
+# --------------------------------------------------------------------------------------------- what came, as it is seen
+
+
+def test_what_cannot_be_seen_is_shown_by_its_code():
+    assert shown.seen("a\u202e<b>\u200b\0\ud83d\n") == "a" + "".join(
+        piece if piece == "&lt;b&gt;" else f'<span class="unseen">‹U+{piece}›</span>'
+        for piece in ("202E", "&lt;b&gt;", "200B", "0000", "D83D")
+    ) + "\n"  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("url", "followed"),
+    [
+        ("https://a.example/x", True),
+        ("http://a.example", True),
+        ("javascript:alert(1)", False),
+        (" javascript:alert(1)", False),
+        ("data:text/html,x", False),
+        ("//a.example/x", False),
+        ("http:alert", False),
+        ("http://[", False),
+        ("", False),
+    ],
+)
+def test_only_web_links_are_links(url: str, followed: bool):
+    assert bool(shown.link(url)) is followed
+
+
+def test_a_body_that_is_no_utf8_is_also_read_as_windows_1251():
+    body = shown.body(Delivery("uis", "in", "Привет".encode("cp1251")))
+    assert "\\xcf" in body.raw
+    assert body.other == "Привет"
+
+
+def test_the_fragment_at_fault_is_shown_however_long_the_body_is():
+    text = "{\n" + '"a":"b",\n' * 9000 + '"c" "d"}'
+    body = shown.body(
+        Delivery("uis", "in", text.encode()), "Тело запроса не JSON: строка 9002, столбец 5, у текста «…»"
+    )
+    assert body.cut
+    assert "<mark>&#34;d&#34;</mark>" in body.raw
+    assert len(body.raw) < 3 * shown.LONGEST
+
+
+# ------------------------------------------------------------------------------------------------------ the calls
+
+
+@pytest.fixture
+def node(tmp_path: Path, database_url: str) -> Node:
+    database.upgrade(database_url, lambda line: None)
+    node = Node(tmp_path, database_url)
+    for number in range(1, 31):
+        told = ring(f"{number:04}", start_time=f"2024-03-{number:02} 10:00:00")
+        node.deliver(**{**told, "calling_phone_number": f"7920111{number:04}"})
+    told = end("0007", extension_phone_number="102")
+    node.deliver("rec", **{**told, "start_time": "2024-03-07 10:00:00", "calling_phone_number": "79201110007"})
+    node.forward()
+    node.forwarder.close()
+    return node
+
+
+def found(node: Node, limit: int = 50, **wanted: Any) -> list[str]:
+    """Ids of the calls that are found, from all pages."""
+    asked, wanted_now, ids = Desk(node.settings.database_url), Wanted(**wanted), []
+    for _ in range(100):
+        page = asked.ask(search(wanted_now, limit))
+        ids += [row["provider_call_id"] for row in page.calls]
+        if page.on is None:
+            return ids
+        wanted_now = wanted_now._replace(before=page.on)
+    raise AssertionError("pages without end")
+
+
+ALL = [f"{number:04}" for number in range(30, 0, -1)]
+
+
+def test_calls_are_found_by_what_a_person_remembers(node: Node):
+    assert found(node) == ALL
+    for spelled in ("79201110005", "+7 (920) 111-00-05", "8 920 111 00 05", "9201110005", "0005"):
+        assert found(node, sought=spelled) == ["0005"]
+    assert found(node, sought="0", ext="102") == []
+    assert found(node, ext="102") == found(node, ext="102", direction="in", provider="uis") == ["0007"]
+    assert found(node, direction="out") == found(node, missed=True) == found(node, provider="mtt") == []
+    assert found(node, since=datetime(2024, 3, 29)) == ["0030", "0029"]
+    assert found(node, since=datetime(2024, 3, 3), until=datetime(2024, 3, 4, 23, 59, 59)) == ["0004", "0003"]
+
+
+@pytest.mark.parametrize("limit", [1, 7, 30])
+def test_pages_hold_every_call_once(limit: int, node: Node):
+    assert found(node, limit) == ALL
+
+
+def test_a_question_looks_through_so_many_calls_and_says_where_to_go_on(node: Node, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reading, "LOOKED_THROUGH", 10)
+    first = Desk(node.settings.database_url).ask(search(Wanted(ext="", provider="mtt")))
+    assert (first.calls, first.looked_to) == ([], datetime(2024, 3, 20, 10))
+    assert list(dict.fromkeys(found(node, direction="in"))) == ALL
+    assert "0007" in found(node, since=datetime(2024, 3, 1), until=datetime(2024, 3, 30))
+
+
+def test_a_number_is_looked_up_in_its_index(node: Node):
+    if node.settings.database_url.startswith("sqlite"):
+        db = database.open_database(node.settings.database_url)
+        with db.connection_context():
+            for column, index in (("client_number", "calls_client_number"), ("employee_ext", "calls_employee_ext")):
+                sql = f"EXPLAIN QUERY PLAN SELECT id FROM calls WHERE {column} = 'x' ORDER BY rowid DESC LIMIT 5"
+                plan = " ".join(str(row[3]) for row in db.execute_sql(sql))
+                assert index in plan
+                assert "TEMP B-TREE" not in plan
+
+
+# ------------------------------------------------------------------------------------------------------ the inbox
+
+
+def test_a_list_of_deliveries_looks_through_so_many_and_says_where_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(inbox, "LOOKED_THROUGH", 10)
+    node = Node(tmp_path, "sqlite:///none.db")
+    for number in range(25):
+        feed = "xvb" if number == 2 else "uis"
+        state = DEAD if number == 1 else FORWARDED
+        node.inbox.put(
+            Delivery(feed, "in", b"{}", received_at=number), Outcome(state, "bad_json" if state == DEAD else "")
+        )
+    box = node.inbox
+    assert [row.id for row in box.browse()[0]] == list(range(25, 15, -1))
+    assert box.browse(feed="xvb") == ([], 16)
+    assert box.browse(feed="xvb", before=16) == ([], 6)
+    rows, on = box.browse(feed="xvb", before=6)
+    assert ([row.id for row in rows], on) == ([3], None)
+    assert [row.id for row in box.browse(DEAD)[0]] == [2]  # they have an index: all are looked through
+    assert box.browse(FORWARDED, limit=2)[1] == 24
+    assert [row.id for row in box.browse(before=24, limit=2)[0]] == [23, 22]

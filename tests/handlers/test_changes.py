@@ -1,0 +1,286 @@
+"""What 1C asks and writes over HTTP: changed calls for a card while it rings, and contacts."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from calllog.database import open_database
+from models import Calls, Contacts
+from tests.rig.mariadb import MariaDB
+from tests.rig.node import end, ring
+from tests.rig.service import MTT_KEY, XVB_KEY, Service, running, until
+from tests.rig.traffic import traffic
+
+API_KEY = "test-api-key"
+HEADERS = {"Authorization": f"Bearer {API_KEY}"}
+EMPLOYEE = {"extension_phone_number": "102", "employee_phone_number": "79161234567"}
+
+
+@pytest.fixture
+def api(tmp_path: Path, database_url: str) -> Iterator[Service]:
+    """One worker: two may be a tenth of a second apart."""
+    yield from running(tmp_path / "service", database_url, API_KEY=API_KEY, WORKERS="1")
+
+
+def changes(service: Service, after: int = 0, status: int = 200, **said: Any) -> dict[str, Any]:
+    answer = requests.get(f"{service.url}/api/changes", params={"after": after, **said}, headers=HEADERS, timeout=30)
+    assert answer.status_code == status, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def put(service: Service, contacts: Any, status: int = 200) -> dict[str, Any]:
+    body = contacts if isinstance(contacts, bytes) else json.dumps(contacts).encode()
+    answer = requests.put(f"{service.url}/api/contacts", data=body, headers=HEADERS, timeout=30)
+    assert answer.status_code == status, answer.text
+    said: dict[str, Any] = answer.json()
+    return said
+
+
+def told(service: Service, *events: tuple[str, dict[str, Any]]) -> None:
+    for route, said in events:
+        assert service.post(f"/buh/hs/UIScom/{route}", json.dumps(said)).json() == {"status": "accepted"}
+    service.settled()
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [call["provider_call_id"] for call in answer["calls"]]
+
+
+# ----------------------------------------------------------------------------------------------------------- changes
+
+
+def test_a_changed_call_is_told_once_to_each_position_and_again_when_it_changes(api: Service):
+    assert changes(api) == {"position": 0, "more": False, "calls": []}
+    told(api, ("in", ring("801")), ("in", ring("802")))
+    until(lambda: len(changes(api)["calls"]) == 2, "what was read a tenth of a second ago is read anew")
+    first = changes(api)
+    assert sorted(ids(first)) == ["801", "802"]
+    assert changes(api, first["position"]) == {"position": first["position"], "more": False, "calls": []}
+    told(api, ("rec", end("801", **EMPLOYEE)))
+    until(lambda: changes(api, first["position"])["calls"], "the change is told")
+    second = changes(api, first["position"])
+    assert ids(second) == ["801"]
+    assert (second["calls"][0]["state"], second["calls"][0]["started_at"]) == ("ended", "2024-03-01T10:00:00")
+    assert second["position"] == second["calls"][0]["change_no"] > first["position"]
+
+
+def test_a_long_way_is_told_in_portions(api: Service):
+    told(api, *(("in", ring(f"81{number}")) for number in range(7)))
+    seen, position, turns = [], 0, 0
+    while True:
+        answer = changes(api, position, limit=3)
+        seen += ids(answer)
+        position, turns = answer["position"], turns + 1
+        if not answer["more"]:
+            break
+    assert sorted(seen) == [f"81{number}" for number in range(7)]
+    assert turns == 3
+
+
+def test_what_was_read_for_others_is_told_in_the_same_order_and_portions(api: Service):
+    """Clients that keep up are answered from what the worker read last, each with its own position and extension."""
+    start = changes(api)["position"]
+    told(api, *(("in", ring(f"89{number}", **(EMPLOYEE if number % 2 else {}))) for number in range(6)))
+    until(lambda: len(ids(changes(api, start))) == 6, "the worker has read them")
+    whole = changes(api, start)
+    assert [call["change_no"] for call in whole["calls"]] == sorted(call["change_no"] for call in whole["calls"])
+    assert whole["position"] == whole["calls"][-1]["change_no"]
+    assert sorted(ids(changes(api, start, ext="103"))) == ["890", "892", "894"]  # they ring, nobody knows whom
+    seen, position = [], start
+    while (answer := changes(api, position, limit=4))["calls"]:
+        seen += ids(answer)
+        assert answer["more"] == (len(seen) < 6)
+        position = answer["position"]
+    assert seen == ids(whole)
+    told(api, ("rec", end("890", **EMPLOYEE)))
+    until(lambda: ids(changes(api, position)) == ["890"], "the change is told")
+    again = changes(api, start)
+    assert ids(again) == [*(id for id in ids(whole) if id != "890"), "890"]  # each call once, as it is now
+    assert changes(api, 2**62)["position"] == again["position"]  # ahead of the call log: it is another one
+
+
+def test_an_extension_is_told_of_its_calls_its_legs_and_of_ringing_calls_that_are_nobodys_yet(api: Service):
+    told(
+        api,
+        ("in", ring("821")),  # rings, nobody knows whom
+        ("in", ring("822", **EMPLOYEE)),  # answered by 102
+        ("in", ring("823", extension_phone_number="103", employee_phone_number="79162345678")),
+        ("rec", end("824")),  # ended, nobody is named
+        ("in", ring("825", extension_phone_number="103", employee_phone_number="79162345678")),
+        ("in", ring("825", **EMPLOYEE)),  # two legs: 103, then 102
+        ("rec", end("825", extension_phone_number="103", employee_phone_number="79162345678")),
+    )
+    assert sorted(ids(changes(api, ext="102"))) == ["821", "822", "825"]
+    assert sorted(ids(changes(api, ext="103"))) == ["821", "823", "825"]
+    assert sorted(ids(changes(api, ext="999"))) == ["821"]
+    call = next(call for call in changes(api, ext="102")["calls"] if call["provider_call_id"] == "825")
+    assert sorted(leg["employee_ext"] for leg in call["legs"]) == ["102", "103"]
+    assert changes(api, ext="999")["position"] == changes(api)["position"]  # what is not one's own is passed
+
+
+def test_an_employee_of_a_provider_without_extensions_is_known_by_the_number(api: Service):
+    said = {
+        "data": "event=o_79684881033_2019-05-23-15-15-19", "event": {"type": "o"}, "redirect_number": "79684881033",
+        "h323_conf_id": "BC5F236C 5AD211E9 81BA5CB9 01FED6FC", "numberA": "79154368886",
+    }  # fmt: skip
+    api.post("/mtt/events", json.dumps(said), key=MTT_KEY)
+    api.settled()
+    assert len(changes(api, ext="89684881033")["calls"]) == 1
+    assert changes(api, ext="102")["calls"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [("after=x", "after"), ("after=-1", "after"), ("after=1.5", "after"), (f"after={2**64}", "after"),
+     ("limit=0", "limit"), ("limit=501", "limit"), ("limit=%D9%A1", "limit")],
+)  # fmt: skip
+def test_a_wrong_parameter_is_named(sqlite_api: Service, query: str, named: str):
+    answer = requests.get(f"{sqlite_api.url}/api/changes?{query}", headers=HEADERS, timeout=30)
+    assert (answer.status_code, answer.json()["error"]) == (422, "bad_field")
+    assert named in answer.json()["message"]
+
+
+@pytest.fixture(scope="module")
+def sqlite_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    yield from running(tmp_path_factory.mktemp("api"), API_KEY=API_KEY)
+
+
+def test_only_the_api_key_opens_it(sqlite_api: Service):
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {API_KEY}"}):
+        assert requests.get(f"{sqlite_api.url}/api/changes", headers=headers, timeout=30).status_code == 401
+        assert requests.put(f"{sqlite_api.url}/api/contacts", data="[]", headers=headers, timeout=30).status_code == 401
+
+
+def test_a_call_log_that_is_away_or_hangs_is_said_at_once_and_harms_no_delivery(tmp_path: Path, mariadb: MariaDB):
+    """Fifty questions a second, from clients that wait for their answers, while MariaDB is stopped dead."""
+    with MariaDB(tmp_path / "own") as server, Service(tmp_path / "s", server.create("api"), API_KEY=API_KEY) as api:
+        api.start()
+        told(api, ("in", ring("841")))
+        until(lambda: ids(changes(api)) == ["841"], "the call is told")
+        server.pause()
+        stop, longest = threading.Event(), [0.0]
+        statuses: list[int] = []
+
+        def ask() -> None:
+            while not stop.wait(0.2):
+                began = time.monotonic()
+                statuses.append(requests.get(f"{api.url}/api/changes", headers=HEADERS, timeout=30).status_code)
+                longest[0] = max(longest[0], time.monotonic() - began)
+
+        clients = [threading.Thread(target=ask) for _ in range(10)]
+        for client in clients:
+            client.start()
+        with traffic(api) as seen:
+            until(
+                lambda: len(statuses) > 20 and set(statuses[-20:]) == {503},
+                "what was read last is not told for long",
+                20,
+            )
+            away = len(statuses)
+            until(lambda: len(statuses) > away + 100 and seen.count > 200, "questions and deliveries flow", 60)
+        stop.set()
+        for client in clients:
+            client.join()
+        assert set(statuses[away:]) == {503}
+        assert longest[0] < 4
+        assert (seen.refused, seen.broken) == ([], 0)
+        assert seen.slowest < 2.5
+        assert changes(api, status=503)["error"] == "call_log_away"
+        server.resume()
+        until(lambda: requests.get(f"{api.url}/api/changes", headers=HEADERS, timeout=30).ok, "it is back")
+
+
+# ---------------------------------------------------------------------------------------------------------- contacts
+
+
+def contact(number: str, name: str = "", ext: str = "") -> dict[str, str]:
+    return {"client_number": number, "client_name": name, "responsible_ext": ext}
+
+
+def card(service: Service, number: str) -> dict[str, str]:
+    said = {"access_code": "10019", "cmd": "contact", "phone": number, "callid": "x"}
+    found: dict[str, str] = requests.post(f"{service.url}/crm-api?key={XVB_KEY}", data=said, timeout=30).json()
+    return found
+
+
+def stored(service: Service) -> list[tuple[str, str, str]]:
+    rows = service.rows(Contacts)
+    return [(row["client_number"], row["client_name"], row["responsible_ext"]) for row in rows]
+
+
+def test_contacts_are_normalised_and_used_at_once(api: Service):
+    assert put(api, [contact("8 (920) 111-96-13", "Вася/Рога и Копыта 📞", "100"), contact("102", "Склад")]) == {
+        "written": 2
+    }
+    assert stored(api) == [("79201119613", "Вася/Рога и Копыта 📞", "100"), ("102", "Склад", "")]
+    assert card(api, "+79201119613") == {"contact_name": "Вася/Рога и Копыта 📞", "responsible": "100"}
+
+
+def test_the_same_list_again_changes_nothing(api: Service):
+    told_once = [contact(f"7920111{number:04}", f"Клиент {number}", "100") for number in range(1000)]
+    assert put(api, told_once) == {"written": 1000}
+    before = api.rows(Contacts)
+    assert len(before) == 1000
+    assert put(api, told_once) == {"written": 1000}
+    assert api.rows(Contacts) == before
+    put(api, [contact("79201110000", "Другое имя")])
+    after = api.rows(Contacts)
+    assert [row["id"] for row in after] == [row["id"] for row in before]
+    assert [row for row in after if row not in before] == [
+        row for row in after if row["client_number"] == "79201110000"
+    ]
+    assert card(api, "9201110000") == {"contact_name": "Другое имя"}
+
+
+def test_what_1c_wrote_itself_in_any_spelling_is_replaced(api: Service):
+    db = open_database(api.database_url)
+    with db.connection_context():
+        spelled = ["+79201119613", "89201119613", "9201119613"]
+        rows = [{"id": id, **contact(number, f"старое {id}")} for id, number in enumerate(spelled, 1)]
+        Contacts.insert_many(rows).execute(db)
+    assert card(api, "79201119613") != {}
+    put(api, [contact("79201119613", "новое", "100")])
+    assert stored(api) == [("79201119613", "новое", "100")]
+
+
+def test_a_number_that_is_a_word_may_be_there_in_another_case(api: Service):
+    put(api, [contact("SIP-Login", "первый")])
+    put(api, [contact("sip-login", "второй"), contact("Ёж", "третий")])
+    put(api, [contact("еж", "четвёртый")])  # to MariaDB the same word, to SQLite another
+    rows = stored(api)
+    assert ("sip-login", "второй", "") in rows
+    assert ("еж", "четвёртый", "") in rows
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "named"),
+    [
+        (b"", 400, "JSON"), (b"{", 400, "JSON"), (b"{}", 400, "JSON"), (b"[1]", 400, "JSON"), (b"\xff", 400, "JSON"),
+        (b'[{"client_name": "\\ud83d"}]', 400, "JSON"), (b"[" * 100_000, 400, "JSON"),
+        (json.dumps([contact("1"), {"client_name": "x"}]).encode(), 422, "Контакт 2: поле client_number"),
+        (json.dumps([contact("")]).encode(), 422, "client_number"),
+        (json.dumps([contact("1", "x" * 256)]).encode(), 422, "client_name"),
+        (json.dumps([{"client_number": "1", "responsible_ext": ["100"]}]).encode(), 422, "responsible_ext"),
+        (json.dumps([contact("1")] * 1001).encode(), 422, "1000"),
+        (b" " * 1_100_000, 413, "частями"),
+    ],
+)  # fmt: skip
+def test_a_wrong_list_is_refused_by_name_and_nothing_of_it_is_written(
+    sqlite_api: Service, body: bytes, status: int, named: str
+):
+    assert named in put(sqlite_api, body, status)["message"]
+    assert sqlite_api.rows(Contacts) == []
+
+
+def test_contacts_make_no_call_and_move_no_change(api: Service):
+    told(api, ("in", ring("861")))
+    before = api.rows(Calls)
+    put(api, [contact("79201119613", "x")])
+    assert api.rows(Calls) == before

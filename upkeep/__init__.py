@@ -1,0 +1,1 @@
+"""Backup, retention, forgetting, copies and rebuilds: what is done to the data beside forwarding."""

@@ -1,0 +1,386 @@
+"""Backup and restore of what this node keeps in files: inbox, call log on SQLite, who was forgotten, destruction records.
+
+A backup is a directory named by its moment in UTC; it bears that name only when it is whole and was read back. The call
+log is copied before the inbox: whatever the log's copy lacks, the inbox's copy still has, and forwards again
+(docs/decisions/0006 and 0010).
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from calllog import database
+from config import Settings
+from inbox import Inbox, now, read_position
+from models import Position
+from upkeep import acts, retention
+from upkeep.forgotten import Forgotten
+
+VERSION = 1  # of the manifest
+INBOX, CALLS, MANIFEST = "inbox.db", "calls.db", "manifest.json"
+STAMP = re.compile(r"\d{8}T\d{6}Z")
+COUNTED = {
+    INBOX: ("deliveries", "placements"),
+    CALLS: ("calls", "call_events", "call_legs", "call_recordings", "contacts"),
+}
+PAGES = 2000  # of the database, copied at once
+
+# What nobody remembers after a lost disk: how far readers of the call log had come. No fewer than any number they may hold:
+# a burst, one rebuild of every call, and a hundred changes a second since the copy (docs/decisions/0010-forgetting.md).
+JUMP, CHANGES_A_SECOND = 100_000, 100
+MARGIN = 1000  # the position is remembered after the commit, and not synced
+
+_LOG_POSITION = (
+    "SELECT max(change_no, coalesce((SELECT max(change_no) FROM calls), 0)), incarnation FROM change_counter"
+)
+
+
+class Wrong(Exception):
+    """A backup cannot be made, or is not to be restored: a sentence for the sysadmin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A whole backup."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def at(self) -> datetime:
+        """When it was begun; nothing forgotten before is in it."""
+        return datetime.strptime(self.path.name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+
+
+def backups(directory: Path) -> list[Backup]:
+    """The whole backups in a directory, the oldest first."""
+    found = []
+    for path in sorted(directory.iterdir()) if directory.is_dir() else []:
+        if STAMP.fullmatch(path.name):
+            with contextlib.suppress(OSError, ValueError):
+                found.append(Backup(path, json.loads((path / MANIFEST).read_text())))
+    return found
+
+
+def call_log_file(settings: Settings) -> Path | None:
+    """The call log's file, None where it is on MySQL."""
+    name, options = database.parse_url(settings.database_url)
+    return None if options else Path(name)
+
+
+# -------------------------------------------------------------------------------------------------------------- backup
+
+
+def make(settings: Settings, inbox: Inbox, directory: Path, tell: Callable[[str, int, int], None]) -> Backup:
+    """A new backup in `directory`, verified; `tell` is told (file, pages left, pages) as it goes. The service may run.
+    Raises Wrong, OSError and sqlite3.Error, and leaves nothing behind then."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _alone_in(directory):
+        for left in directory.glob(".*.part"):  # of one that was killed
+            shutil.rmtree(left)
+        stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        if (directory / stamp).exists():
+            raise Wrong(f"there is a backup {stamp} already: less than a second ago")
+        part = directory / f".{stamp}.part"
+        part.mkdir(mode=0o700)
+        try:
+            manifest = _fill(settings, inbox, part, tell)
+            _write(part / MANIFEST, json.dumps(manifest, indent=1).encode())
+            _sync(part)
+            part.rename(directory / stamp)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        _sync(directory)
+    inbox.remember(backup_directory=str(directory.absolute()), backup_at=str(now()))
+    return Backup(directory / stamp, manifest)
+
+
+def thin(directory: Path, keep: int) -> list[Path]:
+    """Delete whole backups but the newest `keep`; returns those that are gone."""
+    with _alone_in(directory):
+        gone = [backup.path for backup in backups(directory)[:-keep]]
+        for path in gone:
+            part = path.rename(path.with_name(f".{path.name}.part"))  # half deleted it is no backup
+            shutil.rmtree(part)
+    return gone
+
+
+def _fill(settings: Settings, inbox: Inbox, part: Path, tell: Callable[[str, int, int], None]) -> dict[str, Any]:
+    log = call_log_file(settings)
+    sources = {INBOX: inbox.path}
+    if log is not None:
+        if not log.exists():
+            raise Wrong(f"there is no call log at {log}: run flask db upgrade")
+        sources = {CALLS: log, **sources}  # the log first, see above
+    inbox.node()  # the inbox is there, even where nothing ever came
+    manifest: dict[str, Any] = {"version": VERSION, "at": now(), "node": inbox.node(), "files": {}}
+    for name, source in sources.items():
+        _copy(source, part / name, lambda left, all, name=name: tell(name, left, all))  # type: ignore[misc]
+        manifest["files"][name] = {"sha256": _sha256(part / name), **_looked_at(part / name)}
+    kept = Forgotten(settings.inbox_dir)
+    with kept.held():
+        for source in (settings.inbox_dir / "forgotten", settings.data_dir / "acts" / "acts.jsonl"):
+            if source.exists():
+                _write(part / source.name, source.read_bytes())
+                manifest["files"][source.name] = {"sha256": _sha256(part / source.name)}
+    return manifest
+
+
+def _copy(source: Path, target: Path, tell: Callable[[int, int], None]) -> None:
+    """SQLite's online copy of one moment: the snapshot is held, or every commit beside it would begin the copy anew."""
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with contextlib.closing(_open(source, "ro")) as there, contextlib.closing(_open(target, "rw")) as copy:
+        there.execute("BEGIN")
+        there.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        there.backup(copy, pages=PAGES, progress=lambda _, left, all: tell(left, all), sleep=0)
+        there.execute("ROLLBACK")
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, whole by itself
+    _sync(target)
+
+
+def _open(path: Path, mode: str) -> sqlite3.Connection:
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+    db.execute("PRAGMA busy_timeout = 10000")
+    return db
+
+
+def _looked_at(path: Path) -> dict[str, Any]:
+    """What a database says when it is read back: counts, schema version, position. Raises Wrong if it is broken."""
+    with contextlib.closing(_open(path, "ro")) as db:
+        said = db.execute("PRAGMA quick_check").fetchone()[0]
+        if said != "ok":
+            raise Wrong(f"{path.name} is broken: {said}")
+        found: dict[str, Any] = {
+            table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in COUNTED[path.name]
+        }
+        if path.name == INBOX:
+            found["user_version"] = db.execute("PRAGMA user_version").fetchone()[0]
+            found["last_id"] = db.execute("SELECT coalesce(max(id), 0) FROM deliveries").fetchone()[0]
+            known = read_position(db)
+            found["change_no"], found["incarnation"] = known.change_no, known.incarnation
+        else:
+            found["schema_version"] = db.execute("SELECT version FROM schema_info").fetchone()[0]
+            found["change_no"], found["incarnation"] = db.execute(_LOG_POSITION).fetchone()
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------- restore
+
+
+def verified(path: Path) -> Backup:
+    """The backup at this path, read back whole. Raises Wrong."""
+    found = [one for one in backups(path.absolute().parent) if one.path.name == path.absolute().name]
+    if not found:
+        raise Wrong(f"{path} is no whole backup: it has no {MANIFEST}, or its name is no moment like 20260131T030000Z")
+    files: dict[str, dict[str, Any]] = found[0].manifest["files"]
+    for name, said in files.items():
+        try:
+            if _sha256(path / name) != said["sha256"]:
+                raise Wrong(f"{path / name} is not as it was written: its sha256 differs")
+            seen = _looked_at(path / name) if name in COUNTED else {}
+        except (OSError, sqlite3.Error) as error:
+            raise Wrong(f"{path / name} cannot be read: {error}") from error
+        if seen and seen != {key: value for key, value in said.items() if key != "sha256"}:
+            raise Wrong(f"{path / name} does not hold what {MANIFEST} says")
+    return found[0]
+
+
+def lacking(inbox: Inbox, backup: Backup) -> tuple[int, int]:
+    """(deliveries of the present inbox that the backup's lacks, how many of them wait); (0, 0) where it cannot be read."""
+    last = backup.manifest["files"][INBOX]["last_id"]
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(_open(inbox.path, "rw")) as db:
+        node = db.execute("SELECT value FROM facts WHERE name = 'node'").fetchone()
+        after = last if node == (backup.manifest["node"],) else 0
+        found: tuple[int, int] = db.execute(
+            "SELECT count(*), coalesce(sum(state = 'received'), 0) FROM deliveries WHERE id > ?", (after,)
+        ).fetchone()
+        return found
+    return 0, 0
+
+
+def restore(
+    settings: Settings, inbox: Inbox, backup: Backup, *, with_inbox: bool, with_calls: bool, position: int
+) -> list[str]:
+    """Put the backup's files in place of those that are there, which are kept aside; returns what was done, in sentences.
+
+    Only inside `inbox.alone()`. Each file is made ready beside its place, those who were forgotten are deleted from it,
+    and then it is renamed: a crash leaves the old one or the new one. The call log goes first: beside it the old inbox is
+    as right as the new one. `position`: the highest change_no that a reader may hold, 0 if nobody knows. Raises Wrong,
+    OSError, sqlite3.Error, peewee's errors.
+    """
+    files = backup.manifest["files"]
+    log = call_log_file(settings)
+    places: dict[str, Path] = {}
+    if with_calls and log is not None:
+        places[CALLS] = log
+    if with_inbox:
+        places[INBOX] = inbox.path
+    known, said = _position(inbox.path), []
+    if not known.incarnation:  # a lost disk
+        with contextlib.closing(_open(backup.path / INBOX, "ro")) as db:
+            known = read_position(db)
+    if with_calls:
+        highest = _highest(inbox.path, log, backup, position)
+        known = replace(known, change_no=highest, incarnation=known.incarnation or files[CALLS]["incarnation"])
+        said.append(f"changes go on above {known.change_no}, which no reader of the call log can have passed")
+    elif position:
+        known = replace(known, change_no=max(position, known.change_no))
+    Forgotten(settings.inbox_dir).merge(backup.path / "forgotten")
+    acts.merge(settings.data_dir / "acts", backup.path)
+    with contextlib.ExitStack() as stack:
+        staged = {name: stack.enter_context(_staged(backup.path / name, place)) for name, place in places.items()}
+        for place in places.values():
+            stack.enter_context(_nobody_has(place))
+        box = Inbox(staged[INBOX].parent) if with_inbox else inbox
+        if known.incarnation:
+            box.settle([], known)
+        said += _forget_in(settings, box, staged.get(CALLS))
+        box.close()
+        for name, place in places.items():
+            said.append(_swap(staged[name], place))
+    return said
+
+
+def _highest(inbox: Path, log: Path | None, backup: Backup, position: int) -> int:
+    """A number that no reader of the call log can have passed: what DATA_DIR remembers where it is of the same log, else
+    an estimate from above."""
+    files: dict[str, dict[str, Any]] = backup.manifest["files"]
+    copied: int = max(files[CALLS]["change_no"], files[INBOX]["change_no"])
+    if position:
+        return max(position, copied)
+    seen = [known for known in map(_position, (inbox, *([log] if log else []))) if known.incarnation]
+    remembered = max([max(known.change_no, known.reached) for known in seen], default=0) + MARGIN
+    if any(known.incarnation == files[CALLS]["incarnation"] for known in seen):
+        return max(copied, remembered)
+    seconds: int = max(0, now() - backup.manifest["at"]) // 1000
+    estimate: int = copied + JUMP + files[CALLS]["calls"] + CHANGES_A_SECOND * seconds
+    return max(estimate, remembered)
+
+
+def _forget_in(settings: Settings, box: Inbox, log: Path | None) -> list[str]:
+    """Nobody who was forgotten comes back with a copy: they are deleted from it before it is put in place."""
+    who = Forgotten(settings.inbox_dir)
+    if not who.known():
+        return []
+    db = None
+    if log is not None:
+        db = database.open_database(f"sqlite:///{log}")
+        db.connect()
+    gone: dict[str, int] = {}
+    why = "повторное удаление после восстановления из копии"
+    with acts.record(settings.data_dir / "acts", box.node(), settings.timezone, "again", why) as record:
+        for bite in retention.sweep(db, box, settings, who, record):
+            for name, count in bite.items():
+                gone[name] = gone.get(name, 0) + count
+    if db is not None:
+        db.close()
+    counts = ", ".join(f"{count} {name}" for name, count in gone.items() if count) or "nothing"
+    return [f"of {who.known()} forgotten numbers the copy held: {counts}; deleted again"]
+
+
+@contextlib.contextmanager
+def _staged(source: Path, place: Path) -> Iterator[Path]:
+    """The backup's file beside its place, in a directory of its own, brought to this release's schema."""
+    place.parent.mkdir(mode=0o700 if place.name == INBOX else 0o750, parents=True, exist_ok=True)
+    beside = place.parent / "restoring"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(mode=0o700)
+    file = beside / (INBOX if source.name == INBOX else CALLS)
+    try:
+        shutil.copyfile(source, file)
+        if place.exists():
+            shutil.copystat(place, file)
+        if source.name == CALLS:
+            database.upgrade(f"sqlite:///{file}", lambda line: None)
+        yield file
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _nobody_has(place: Path) -> Iterator[None]:
+    """Keep everybody out of a database that is about to be replaced. Leaving WAL succeeds only where no other connection
+    is open, however idle: 1C's over ODBC too. A broken file is nobody's. Raises Wrong."""
+    if not place.exists():
+        yield
+        return
+    with contextlib.closing(_open(place, "rw")) as db:
+        try:
+            db.execute("PRAGMA journal_mode = DELETE")
+            db.execute("BEGIN EXCLUSIVE")
+        except sqlite3.DatabaseError as error:
+            if "locked" in str(error):
+                raise Wrong(f"another program has {place} open (1C over ODBC?): close it and come again") from error
+        yield
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def _swap(file: Path, place: Path) -> str:
+    """The file in its place, by one rename; what was there is kept aside."""
+    with contextlib.closing(_open(file, "rw")) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+    _sync(file)
+    said = f"{place} is restored"
+    if place.exists():
+        aside = place.with_name(f"{place.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        os.link(place, aside)
+        for suffix in ("-wal", "-shm"):  # of a broken file: a sound one has none by now
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{place}{suffix}").rename(f"{aside}{suffix}")
+        said += f"; what was there is {aside}: delete it when you are sure, it holds personal data"
+    file.replace(place)
+    _sync(place.parent)
+    return said
+
+
+def _position(path: Path) -> Position:
+    """How far an inbox or a call log has come, nowhere where it cannot be read."""
+    with contextlib.suppress(sqlite3.Error, TypeError), contextlib.closing(_open(path, "rw")) as db:
+        if path.name == INBOX:
+            return read_position(db)
+        return Position(*db.execute(_LOG_POSITION).fetchone())
+    return Position()
+
+
+@contextlib.contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise Wrong(f"another backup is at work in {directory}") from None
+    finally:
+        os.close(fd)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

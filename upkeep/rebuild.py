@@ -1,0 +1,84 @@
+"""Rebuild: better rules for old calls. Deliveries are understood again, every call is folded anew, by the one path."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import peewee
+
+import schemas
+from calllog import batch
+from config import Settings
+from inbox import Inbox, now
+from inbox.judge import judge
+from models import CallEvents, Calls
+from schemas.event import CallEvent
+
+PAGE = 100  # calls in one transaction
+
+Differences = dict[int, dict[str, tuple[Any, Any]]]
+
+
+def count(db: peewee.Database, since: datetime | None, feed: str | None) -> int:
+    """How many calls are looked at."""
+    found: int = _chosen(since, feed).count(db)
+    return found
+
+
+def rebuild(
+    db: peewee.Database, inbox: Inbox, settings: Settings, *, since: datetime | None, feed: str | None, dry_run: bool
+) -> Iterator[tuple[int, Differences]]:
+    """(how many calls were looked at, what changed of them), page by page; with `dry_run` what would change.
+
+    `since` is wall clock in TIMEZONE: calls whose last event is not older. An event whose delivery this inbox has no more
+    (purged, or another node's) stays as it was understood. Ids are kept; change_no moves for what changed. Raises what
+    calls.apply raises: the pages before are written.
+    """
+    last = 0
+    while True:
+        ids = [
+            id
+            for (id,) in _chosen(since, feed).where(Calls.id > last).order_by(Calls.id).limit(PAGE).tuples().execute(db)
+        ]
+        if not ids:
+            return
+        last = ids[-1]
+        events = {
+            id: [_again(event, inbox, settings) for event in told]
+            for id, told in batch.stored_events(db, ids).items()
+            if told
+        }
+        changes = batch.differences(db, events, settings.timezone) if events else {}
+        # an event may be understood better without a change of the row: it is kept all the same
+        if events and not dry_run:
+            applied = batch.apply(
+                db, [event for told in events.values() for event in told],
+                node=inbox.node(), zone=settings.timezone, now=now(), known=inbox.position(),
+                reach=inbox.reach, raise_calls=False,
+            )  # fmt: skip
+            inbox.settle([], applied.position)
+        yield len(ids), changes
+
+
+def _chosen(since: datetime | None, feed: str | None) -> Any:
+    chosen = Calls.select(Calls.id)
+    if since is not None:
+        chosen = chosen.where(Calls.last_event_at >= since)
+    if feed is not None:
+        chosen = chosen.where(Calls.id.in_(CallEvents.select(CallEvents.call_id).where(CallEvents.feed == feed)))
+    return chosen
+
+
+def _again(event: CallEvent, inbox: Inbox, settings: Settings) -> CallEvent:
+    """The event as today's rules understand its first delivery; as it was where that is gone or is refused today."""
+    letters = inbox.with_event(event.event_key)
+    if not letters:
+        return event
+    delivery = min((letter.delivery for letter in letters), key=lambda one: one.received_at)
+    _, said = judge(partial(schemas.understand, delivery, settings.feeds[delivery.feed].timezone))
+    if not isinstance(said, CallEvent):
+        return event
+    if said.event_key != event.event_key or said.provider_call_id != event.provider_call_id:
+        return event  # another event: `flask inbox replay` stores it beside this one
+    return said._replace(received_at=min(said.received_at, event.received_at))
