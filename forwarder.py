@@ -276,18 +276,18 @@ class Forwarder:
             _tell(delivery, outcome)
         return outcomes
 
-    def _write(self, events: Sequence[CallEvent], raise_calls: bool = True) -> Applied:
+    def _write(self, events: Sequence[CallEvent], create_missing: bool = True) -> Applied:
         db = self._database()
         try:
             known = self.inbox.position()
             applied = apply(
                 db, events, node=self.inbox.node(), zone=self.settings.timezone, now=now(), known=known,
                 reach=self.inbox.reach,
-                raise_calls=raise_calls,
+                create_missing=create_missing,
             )  # fmt: skip
         except Restored as error:
             self._mend(db, str(error))
-            return self._write(events, raise_calls)
+            return self._write(events, create_missing)
         self._seen()
         return applied
 
@@ -333,7 +333,7 @@ class Forwarder:
             )
             if not late:
                 return
-            applied = self._write(late, raise_calls=False)
+            applied = self._write(late, create_missing=False)
             self.inbox.settle([], applied.position)
             log.info("%d calls ended that nobody told the end of", applied.changed)
             if not applied.changed:

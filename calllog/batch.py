@@ -6,15 +6,16 @@ is the order of commits. Nothing here depends on what an earlier batch left in m
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from peewee import Database, DataError, IntegrityError, MySQLDatabase, fn
+from peewee import Database, DataError, IntegrityError, fn
 
 import models
+from calllog.database import on_mysql, transaction
 from calllog.fold import Call, fold
 from models import CallEvents, CallLegs, CallRecordings, Calls, FeedStatus, Position, Table
 from schemas.event import CallEvent
@@ -23,7 +24,7 @@ MOST_EVENTS = 1000  # of one call: a constant id for all calls must not make eve
 
 
 class SchemaDiffers(Exception):
-    """The call log is not at this release's schema version: nothing is written until it is."""
+    """The call log is not at this release's schema version; nothing is written until it is."""
 
 
 class Restored(Exception):
@@ -31,7 +32,7 @@ class Restored(Exception):
 
 
 class Indigestible(Exception):
-    """Our pure code raised, or the database refuses the data itself: not a matter of trying again."""
+    """Our pure code raised, or the database refuses the data itself: trying again does not help."""
 
 
 @dataclass(slots=True)
@@ -58,26 +59,102 @@ def apply(
     now: int,
     known: Position,
     reach: Callable[[int], object],
-    raise_calls: bool = True,
+    create_missing: bool = True,
 ) -> Applied:
     """Insert the events and write the calls anew, in one transaction; repeats of an event change nothing.
 
-    With `raise_calls` off, events of calls that are not there are left out: what is purged or forgotten meanwhile is not
-    brought back by who speaks of a call that he has seen (a rebuild, ends that never come).
+    With create_missing=False, events of calls that no longer exist are skipped, so that neither a rebuild nor an end that
+    never came can resurrect a purged or forgotten call.
 
     `now` is milliseconds since 1970 UTC, `zone` the call log's TIMEZONE, `known` the position of the last commit that
-    this node saw; `reach` is told the highest change_no before the commit, whose outcome a crash may hide. Raises
-    SchemaDiffers, Restored, Indigestible; any other exception means: not now, try again.
+    this node saw; `reach` is called with the highest change_no before the commit, whose outcome a crash may hide. Raises
+    SchemaDiffers, Restored, Indigestible; after any other exception the batch can be tried again.
     """
     batch = _Batch(db, node, zone, now)
     try:
-        with db.atomic("IMMEDIATE") if not batch.mysql else db.atomic():
-            applied = batch.write(events, known, raise_calls)
+        with transaction(db):
+            applied = batch.write(events, known, create_missing)
             if applied.changed:
                 reach(applied.position.change_no)
             return applied
     except (DataError, IntegrityError) as error:
         raise Indigestible(f"{type(error).__name__}: {error}") from error
+
+
+# --------------------------------------------------------------------------------------- statements, each for many rows
+
+
+def insert(
+    db: Database, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], conflict: str
+) -> None:
+    """One multi-row INSERT. `conflict`: "keep" the row that is there, or "replace" it by id."""
+    if not rows:
+        return
+    one = f"({', '.join([db.param] * len(columns))})"
+    sql = f"INSERT INTO {table._meta.table_name} ({', '.join(columns)}) VALUES {', '.join([one] * len(rows))}"
+    if conflict == "keep":
+        # not id = id: it sets the statement's counter back, and the next new row is taken for a duplicate
+        sql += f" ON DUPLICATE KEY UPDATE {columns[1]} = {columns[1]}" if on_mysql(db) else " ON CONFLICT DO NOTHING"
+    elif on_mysql(db):
+        sql += " ON DUPLICATE KEY UPDATE " + ", ".join(f"{c} = VALUES({c})" for c in columns[1:])
+    else:
+        sql += " ON CONFLICT (id) DO UPDATE SET " + ", ".join(f"{c} = excluded.{c}" for c in columns[1:])
+    db.execute_sql(sql, [value for row in rows for value in row])
+
+
+def select(
+    db: Database, table: type[Table], columns: Sequence[str], where: str, values: Sequence[Any]
+) -> list[tuple[Any, ...]]:
+    """Rows as tuples, moments as text in whole seconds on both databases."""
+    sql = f"SELECT {', '.join(columns)} FROM {table._meta.table_name} WHERE {where}"
+    rows = db.execute_sql(sql, list(values)).fetchall()
+    return [tuple(str(v) if isinstance(v, datetime) else v for v in row) for row in rows]
+
+
+def among(db: Database, column: str, values: Sequence[Any]) -> str:
+    """The condition that the column has one of these values."""
+    return f"{column} IN ({', '.join([db.param] * len(values))})"
+
+
+def check_schema(db: Database) -> None:
+    """Raises SchemaDiffers unless the call log is at this release's version; inside the transaction that writes."""
+    row = db.execute_sql("SELECT version FROM schema_info WHERE id = 1").fetchone()
+    version = row[0] if row else 0
+    if version != models.VERSION:
+        todo = "run flask db upgrade" if version < models.VERSION else "it belongs to a newer release"
+        raise SchemaDiffers(f"the call log has schema version {version}, this release writes {models.VERSION}: {todo}")
+
+
+class Counter(NamedTuple):
+    """The counter's row: the last change_no and (SQLite) row id given, and the call log's incarnation."""
+
+    change_no: int
+    last_id: int
+    incarnation: str
+
+
+def lock_counter(db: Database, known: Position) -> Counter:
+    """The counter's row, locked to the commit. Raises Restored where it is not where `known` was."""
+    sql = "SELECT change_no, last_id, incarnation, (SELECT MAX(change_no) FROM calls) FROM change_counter WHERE id = 1"
+    row = db.execute_sql(sql + (" FOR UPDATE" if on_mysql(db) else "")).fetchone()
+    if row is None:
+        raise SchemaDiffers("the call log's change_counter has no row: flask db copy --again, or flask db upgrade")
+    change_no, last_id, incarnation = max(row[0], row[3] or 0), row[1], row[2]
+    if known.incarnation and (incarnation != known.incarnation or change_no < known.change_no):
+        raise Restored(f"the call log is at change_no {change_no}, this node had seen {known.change_no}")
+    return Counter(max(change_no, known.reached), last_id, incarnation)
+
+
+def lock_present(db: Database, calls: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """Those of the calls that are in the log, with their ids, locked to the commit in the order of the batch."""
+    found = {}
+    for provider in sorted({provider for provider, _ in calls}):
+        ids = sorted(call for owner, call in calls if owner == provider)
+        where = f"provider = {db.param} AND {among(db, 'provider_call_id', ids)}"
+        where += " ORDER BY provider_call_id" + (" FOR UPDATE" if on_mysql(db) else "")
+        for id, call in select(db, Calls, ("id", "provider_call_id"), where, [provider, *ids]):
+            found[provider, call] = id
+    return found
 
 
 @cache
@@ -90,61 +167,41 @@ def _shape(table: type[Table]) -> tuple[tuple[str, bool, int], ...]:
     )
 
 
+def as_row(table: type[Table], fields: Mapping[str, Any], zone: tzinfo) -> tuple[Any, ...]:
+    """The fields in the order of the table's columns: moments as wall clock, text cut to its column."""
+    values = []
+    for name, is_moment, longest in _shape(table):
+        value = fields[name]
+        if is_moment and not isinstance(value, str):
+            value = wall(value, zone)
+        elif longest and len(value) > longest:
+            value = value[:longest]
+        values.append(value)
+    return tuple(values)
+
+
+# ----------------------------------------------------------------------------------------------------------- the batch
+
+
 class _Batch:
     """One transaction's work; see apply."""
 
     def __init__(self, db: Database, node: str, zone: tzinfo, now: int) -> None:
         self.db, self.node, self.zone, self.now = db, node, zone, now
-        self.mysql = isinstance(db, MySQLDatabase)
+        self.mysql = on_mysql(db)
         self.last_id = 0
 
-    # -- statements, each for a whole batch
-
-    def insert(self, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], conflict: str) -> None:
-        """One multi-row INSERT. `conflict`: "keep" the row that is there, or "replace" it by id."""
-        if not rows:
-            return
-        one = f"({', '.join([self.db.param] * len(columns))})"
-        sql = f"INSERT INTO {table._meta.table_name} ({', '.join(columns)}) VALUES {', '.join([one] * len(rows))}"
-        if conflict == "keep":
-            # not id = id: it sets the statement's counter back, and the next new row is taken for a duplicate
-            sql += f" ON DUPLICATE KEY UPDATE {columns[1]} = {columns[1]}" if self.mysql else " ON CONFLICT DO NOTHING"
-        elif self.mysql:
-            sql += " ON DUPLICATE KEY UPDATE " + ", ".join(f"{c} = VALUES({c})" for c in columns[1:])
-        else:
-            sql += " ON CONFLICT (id) DO UPDATE SET " + ", ".join(f"{c} = excluded.{c}" for c in columns[1:])
-        self.db.execute_sql(sql, [value for row in rows for value in row])
-
-    def select(
-        self, table: type[Table], columns: Sequence[str], where: str, values: Sequence[Any]
-    ) -> list[tuple[Any, ...]]:
-        sql = f"SELECT {', '.join(columns)} FROM {table._meta.table_name} WHERE {where}"
-        rows = self.db.execute_sql(sql, list(values)).fetchall()
-        return [tuple(str(v) if isinstance(v, datetime) else v for v in row) for row in rows]
-
-    def among(self, column: str, values: Sequence[Any]) -> str:
-        return f"{column} IN ({', '.join([self.db.param] * len(values))})"
-
-    def new_id(self) -> int | None:
-        """MySQL numbers its rows; on SQLite the counter's row does, under the same lock (see models.Key)."""
-        if self.mysql:
-            return None
-        self.last_id += 1
-        return self.last_id
-
-    # -- the batch
-
-    def write(self, events: Sequence[CallEvent], known: Position, raise_calls: bool = True) -> Applied:
+    def write(self, events: Sequence[CallEvent], known: Position, create_missing: bool) -> Applied:
         calls = sorted({(event.provider, event.provider_call_id) for event in events})
         if not self.mysql:  # BEGIN IMMEDIATE is the lock: the counter can be read at once
-            self.check_schema()
+            check_schema(self.db)
             self.counter(known)
-        if not raise_calls:
-            calls = sorted(self.there(calls))
+        if not create_missing:
+            calls = sorted(lock_present(self.db, calls))
             events = [event for event in events if (event.provider, event.provider_call_id) in calls]
         self.lock(calls)
         if self.mysql:
-            self.check_schema()
+            check_schema(self.db)
         rows = self.call_rows(calls)
         stored = self.stored_events([row["id"] for row in rows.values()])
         surplus = self.merge(events, rows, stored)
@@ -153,59 +210,41 @@ class _Batch:
         self.write_parts(CallRecordings, "url_hash", {id: call.recordings for id, call in folded.items()})
         return self.write_calls(rows, folded, known, surplus)
 
+    def new_id(self) -> int | None:
+        """MySQL numbers its rows; on SQLite the counter's row does, under the same lock (see models.Key)."""
+        if self.mysql:
+            return None
+        self.last_id += 1
+        return self.last_id
+
+    def counter(self, known: Position) -> Counter:
+        """The counter's row; ids that this batch has drawn already stay drawn."""
+        counter = lock_counter(self.db, known)
+        self.last_id = max(counter.last_id, self.last_id)
+        return counter
+
     def lock(self, calls: list[tuple[str, str]]) -> None:
         """Every call's row exists and is ours until the commit. Sorted, so that two batches wait instead of deadlock."""
         columns = ("id", "change_no", "provider", "provider_call_id")
         # change_no is unique and the real one is drawn last: until then a number nobody else draws
         rows = [(self.new_id(), -secrets.randbits(62) - 1, provider, call) for provider, call in calls]
-        self.insert(Calls, columns, rows, "keep")
-
-    def there(self, calls: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
-        """Those of the calls that there are, with their ids, locked to the commit in the order of `lock`."""
-        found = {}
-        for provider in sorted({provider for provider, _ in calls}):
-            ids = sorted(call for owner, call in calls if owner == provider)
-            where = f"provider = {self.db.param} AND {self.among('provider_call_id', ids)}"
-            where += " ORDER BY provider_call_id" + (" FOR UPDATE" if self.mysql else "")
-            for id, call in self.select(Calls, ("id", "provider_call_id"), where, [provider, *ids]):
-                found[provider, call] = id
-        return found
-
-    def check_schema(self) -> None:
-        row = self.db.execute_sql("SELECT version FROM schema_info WHERE id = 1").fetchone()
-        version = row[0] if row else 0
-        if version != models.VERSION:
-            todo = "run flask db upgrade" if version < models.VERSION else "it belongs to a newer release"
-            raise SchemaDiffers(
-                f"the call log has schema version {version}, this release writes {models.VERSION}: {todo}"
-            )
-
-    def counter(self, known: Position) -> tuple[int, str]:
-        """The counter's row, locked to the commit; the highest change_no given, and the call log's incarnation."""
-        sql = "SELECT change_no, last_id, incarnation, (SELECT MAX(change_no) FROM calls) FROM change_counter WHERE id = 1"
-        row = self.db.execute_sql(sql + (" FOR UPDATE" if self.mysql else "")).fetchone()
-        if row is None:
-            raise SchemaDiffers("the call log's change_counter has no row: flask db copy --again, or flask db upgrade")
-        change_no, self.last_id, incarnation = max(row[0], row[3] or 0), max(row[1], self.last_id), row[2]
-        if known.incarnation and (incarnation != known.incarnation or change_no < known.change_no):
-            raise Restored(f"the call log is at change_no {change_no}, this node had seen {known.change_no}")
-        return max(change_no, known.reached), incarnation
+        insert(self.db, Calls, columns, rows, "keep")
 
     def call_rows(self, calls: list[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
         columns = models.columns(Calls)
         rows: dict[tuple[str, str], dict[str, Any]] = {}
         for provider in sorted({provider for provider, _ in calls}):
             ids = [call for owner, call in calls if owner == provider]
-            where = f"provider = {self.db.param} AND {self.among('provider_call_id', ids)}"
-            for values in self.select(Calls, columns, where, [provider, *ids]):
+            where = f"provider = {self.db.param} AND {among(self.db, 'provider_call_id', ids)}"
+            for values in select(self.db, Calls, columns, where, [provider, *ids]):
                 row = dict(zip(columns, values, strict=True))
                 rows[provider, row["provider_call_id"]] = row
         return rows
 
     def stored_events(self, ids: list[int]) -> dict[int, dict[str, CallEvent]]:
         stored: dict[int, dict[str, CallEvent]] = {id: {} for id in ids}
-        for id, key, payload in self.select(
-            CallEvents, ("call_id", "event_key", "payload"), self.among("call_id", ids), ids
+        for id, key, payload in select(
+            self.db, CallEvents, ("call_id", "event_key", "payload"), among(self.db, "call_id", ids), ids
         ):
             stored[id][key] = _event(payload)
         return stored
@@ -239,11 +278,11 @@ class _Batch:
                 better[event.event_key] = event
             stored[id][event.event_key] = event
         columns = models.columns(CallEvents)
-        self.insert(CallEvents, columns, [self.event_row(id, e) for _, (id, e) in sorted(new.items())], "keep")
+        insert(self.db, CallEvents, columns, [self.event_row(id, e) for _, (id, e) in sorted(new.items())], "keep")
         for key, event in sorted(better.items()):  # rare: a replay, or a repeat that was received first
             row = dict(zip(columns, self.event_row(0, event), strict=True))
-            said = {name: row[name] for name in ("feed", "kind", "occurred_at", "received_at", "payload")}
-            CallEvents.update(**said).where(CallEvents.event_key == key).execute(self.db)
+            newer = {name: row[name] for name in ("feed", "kind", "occurred_at", "received_at", "payload")}
+            CallEvents.update(**newer).where(CallEvents.event_key == key).execute(self.db)
         return surplus
 
     def event_row(self, call_id: int, event: CallEvent) -> tuple[Any, ...]:
@@ -266,30 +305,20 @@ class _Batch:
             return
         columns = models.columns(table)
         there: dict[tuple[int, str], tuple[Any, ...]] = {}
-        for row in self.select(table, columns, self.among("call_id", list(wanted)), list(wanted)):
+        for row in select(self.db, table, columns, among(self.db, "call_id", list(wanted)), list(wanted)):
             there[row[1], row[columns.index(key)]] = row
         rows = []
         for call_id, parts in sorted(wanted.items()):
             for name, part in sorted(parts.items()):
                 old = there.pop((call_id, name), None)
-                values = self.row(table, {"id": old[0] if old else None, "call_id": call_id, key: name, **part})
+                values = as_row(
+                    table, {"id": old[0] if old else None, "call_id": call_id, key: name, **part}, self.zone
+                )
                 if values != old:
                     rows.append(values if old else (self.new_id(), *values[1:]))
-        self.insert(table, columns, rows, "replace")
+        insert(self.db, table, columns, rows, "replace")
         if there:  # only when rules changed: what is understood differently now leaves no part behind
             table.delete().where(table.id.in_([row[0] for row in there.values()])).execute(self.db)
-
-    def row(self, table: type[Table], said: dict[str, Any]) -> tuple[Any, ...]:
-        """`said` as the table's row: moments as wall clock, text cut to its column."""
-        values = []
-        for name, is_moment, longest in _shape(table):
-            value = said[name]
-            if is_moment and not isinstance(value, str):
-                value = wall(value, self.zone)
-            elif longest and len(value) > longest:
-                value = value[:longest]
-            values.append(value)
-        return tuple(values)
 
     def write_calls(
         self,
@@ -299,19 +328,19 @@ class _Batch:
         surplus: list[int],
     ) -> Applied:
         columns = models.columns(Calls)
-        last, incarnation = self.counter(known)  # the counter's row is the last lock
+        last, _, incarnation = self.counter(known)  # the counter's row is the last lock
         changed = []
         for old in rows.values():
             call = folded.get(old["id"])
             if call is None:
                 continue
             kept = {name: old[name] for name in ("id", "change_no", "updated_at")}
-            row = self.row(Calls, {**call.columns, **kept})
+            row = as_row(Calls, {**call.columns, **kept}, self.zone)
             if row != tuple(old.values()):
                 last += 1
                 numbered = {"change_no": last, "updated_at": wall(self.now, self.zone)}
                 changed.append(tuple(numbered.get(name, value) for name, value in zip(columns, row, strict=True)))
-        self.insert(Calls, columns, changed, "replace")
+        insert(self.db, Calls, columns, changed, "replace")
         self.db.execute_sql(
             f"UPDATE change_counter SET change_no = {self.db.param}, last_id = {self.db.param} WHERE id = 1",
             (last, self.last_id),
@@ -333,12 +362,6 @@ def _event(payload: str) -> CallEvent:
         raise Indigestible(f"{type(error).__name__}: {error}") from error
 
 
-# ------------------------------------------------------------------------------------------------- after a restore
-
-
-# ---------------------------------------------------------------------------------------------- ends that never come
-
-
 # ------------------------------------------------------------------------------------------------------------ rebuild
 
 
@@ -356,22 +379,20 @@ def differences(
 ) -> dict[int, dict[str, tuple[Any, Any]]]:
     """What folding these calls from these events would change: call id -> column -> (as it is, as it would be). Legs and
     recordings count as one column each."""
-    batch = _Batch(db, "", zone, 0)
     found: dict[int, dict[str, tuple[Any, Any]]] = {}
     names = models.columns(Calls)
-    for row in batch.select(Calls, names, batch.among("id", list(events)), list(events)):
+    for row in select(db, Calls, names, among(db, "id", list(events)), list(events)):
         there = dict(zip(names, row, strict=True))
         kept = {name: there[name] for name in ("id", "change_no", "updated_at")}
         call = _fold(events[there["id"]])
-        would = dict(zip(names, batch.row(Calls, {**call.columns, **kept}), strict=True))
+        would = dict(zip(names, as_row(Calls, {**call.columns, **kept}, zone), strict=True))
         changed = {name: (there[name], would[name]) for name in names if there[name] != would[name]}
         for table, key, parts in ((CallLegs, "leg_key", call.legs), (CallRecordings, "url_hash", call.recordings)):
             columns = models.columns(table)[2:]
-            old = {
-                part[2:] for part in batch.select(table, models.columns(table), "call_id = " + db.param, [there["id"]])
-            }
+            stored = select(db, table, models.columns(table), f"call_id = {db.param}", [there["id"]])
+            old = {part[2:] for part in stored}
             whole = ({"id": 0, "call_id": 0, key: name, **part} for name, part in parts.items())
-            new = {batch.row(table, part)[2:] for part in whole}
+            new = {as_row(table, part, zone)[2:] for part in whole}
             if old != new:
                 at = columns.index(key)
                 changed[table._meta.table_name] = (sorted(p[at] for p in old - new), sorted(p[at] for p in new - old))
@@ -387,13 +408,12 @@ def remove(
     db: Database, calls: Sequence[tuple[str, str]], still: Any = None, also: Callable[[set[int]], None] | None = None
 ) -> dict[str, int]:
     """Delete these calls (provider, provider_call_id) with their events, legs and recordings, in one transaction with the
-    batch's locks; those only for which the condition `still` holds under the lock. `also` is told their ids before
-    anything is deleted. Returns table -> how many rows. Raises SchemaDiffers."""
-    batch = _Batch(db, "", UTC, 0)
+    batch's locks; only those for which the condition `still` holds under the lock. `also` is called with their ids
+    before anything is deleted. Returns table -> how many rows. Raises SchemaDiffers."""
     gone = {table._meta.table_name: 0 for table in (Calls, CallEvents, CallLegs, CallRecordings)}
-    with db.atomic("IMMEDIATE") if not batch.mysql else db.atomic():
-        ids = set(batch.there(calls).values())
-        batch.check_schema()
+    with transaction(db):
+        ids = set(lock_present(db, calls).values())
+        check_schema(db)
         if still is not None and ids:
             chosen = Calls.select(Calls.id).where(Calls.id.in_(list(ids)), still)
             ids = {id for (id,) in chosen.tuples().execute(db)}
@@ -413,18 +433,13 @@ def remove(
 def write_status(db: Database, node: str, rows: Iterable[tuple[str, str | None, int, int, str | None]]) -> None:
     """This node's rows of feed_status: (feed, last_delivery_at, waiting, dead, updated_at), moments as wall clock."""
     columns = ("last_delivery_at", "waiting", "dead", "updated_at")
-    batch = _Batch(db, node, UTC, 0)
-    with db.atomic("IMMEDIATE") if not batch.mysql else db.atomic():
-        batch.check_schema()
-        for feed, *said in rows:
+    with transaction(db):
+        check_schema(db)
+        for feed, *values in rows:
             mine = (FeedStatus.node == node) & (FeedStatus.feed == feed)
-            values = dict(zip(columns, said, strict=True))
-            if not FeedStatus.update(**values).where(mine).execute(db) and not FeedStatus.select().where(mine).exists(
-                db
-            ):
+            fields = dict(zip(columns, values, strict=True))
+            updated = FeedStatus.update(**fields).where(mine).execute(db)
+            if not updated and not FeedStatus.select().where(mine).exists(db):  # MySQL counts no row that was the same
                 id = (FeedStatus.select(fn.MAX(FeedStatus.id)).scalar(db) or 0) + 1
-                key = {} if batch.mysql else {"id": id}
-                FeedStatus.insert(node=node, feed=feed, **values, **key).execute(db)
-
-
-# ------------------------------------------------------------------------------------------------------------ reading
+                key = {} if on_mysql(db) else {"id": id}
+                FeedStatus.insert(node=node, feed=feed, **fields, **key).execute(db)

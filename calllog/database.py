@@ -2,7 +2,7 @@
 
 import fcntl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -79,6 +79,18 @@ def open_database(url: str, create: bool = False, patience: int = 10) -> Databas
     )
 
 
+def on_mysql(db: Database) -> bool:
+    """Whether the call log is on MySQL or MariaDB; if not, it is on SQLite."""
+    return isinstance(db, MySQLDatabase)
+
+
+def transaction(db: Database) -> AbstractContextManager[Any]:
+    """A transaction that may write. On SQLite it takes the write lock at once: one that reads first and writes later fails
+    as soon as another has written in between."""
+    manager: AbstractContextManager[Any] = db.atomic() if on_mysql(db) else db.atomic("IMMEDIATE")
+    return manager
+
+
 MIGRATIONS = Path(__file__).parent.parent / "deploy" / "migrations"
 
 
@@ -86,7 +98,7 @@ def create(db: Database, table: type[Table]) -> None:
     """The table and those of its indexes that are missing (peewee alone would skip the indexes of a table that is
     there, and MySQL commits each statement by itself: a crash in between would leave it without them)."""
     statement = table._schema._create_table(safe=True)
-    if isinstance(db, MySQLDatabase):
+    if on_mysql(db):
         comment = (table.__doc__ or "").replace("'", "''")
         statement.literal(f" ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci COMMENT='{comment}'")
     db.execute(statement)
@@ -136,7 +148,7 @@ def migrations(url: str) -> list[tuple[str, Any]]:
 def alone(db: Database) -> Iterator[None]:
     """The one process that upgrades or fills this call log: a lock of the server's, or of the file's (peewee's runner
     takes none)."""
-    if isinstance(db, MySQLDatabase):
+    if on_mysql(db):
         with db.connection_context():
             name = f"{db.database}.upgrade"[:64]
             if db.execute_sql("SELECT GET_LOCK(%s, 300)", (name,)).fetchone()[0] != 1:

@@ -2,12 +2,12 @@
 
 import secrets
 from collections.abc import Sequence
-from datetime import UTC
 
 from peewee import Database
 
 import models
-from calllog.batch import _Batch
+from calllog.batch import check_schema, lock_counter
+from calllog.database import transaction
 from models import CallEvents, Calls, Position
 
 PAST = 100  # restores that a node remembers
@@ -16,11 +16,10 @@ PAST = 100  # restores that a node remembers
 def check_position(db: Database, known: Position) -> Position:
     """Where the call log is, by whatever node's writing. Raises Restored when it is not where this node left it,
     SchemaDiffers when it is another release's."""
-    batch = _Batch(db, "", UTC, 0)
-    with db.atomic("IMMEDIATE") if not batch.mysql else db.atomic():
-        batch.check_schema()
-        batch.counter(known)
-        change_no, incarnation = batch.counter(Position())
+    with transaction(db):
+        check_schema(db)
+        lock_counter(db, known)
+        change_no, _, incarnation = lock_counter(db, Position())
         return Position(change_no, incarnation, past=known.past)
 
 
@@ -30,10 +29,9 @@ def mend(db: Database, known: Position) -> Position:
     A log of an incarnation that this node has known is a backup: it gets a new incarnation. One of an unknown
     incarnation was mended by another node already. Calls written since the two logs parted are numbered anew: a reader
     may hold another version of them under a higher number (docs/decisions/0006-restore-and-incarnation.md)."""
-    batch = _Batch(db, "", UTC, 0)
-    with db.atomic("IMMEDIATE") if not batch.mysql else db.atomic():
-        batch.check_schema()
-        change_no, incarnation = batch.counter(Position())
+    with transaction(db):
+        check_schema(db)
+        change_no, _, incarnation = lock_counter(db, Position())
         marks = [mark for mark, _ in known.past] + [known.incarnation]
         if incarnation in marks:
             since = marks.index(incarnation)

@@ -55,7 +55,7 @@ def rebuild(
             applied = batch.apply(
                 db, [event for told in events.values() for event in told],
                 node=inbox.node(), zone=settings.timezone, now=now(), known=inbox.position(),
-                reach=inbox.reach, raise_calls=False,
+                reach=inbox.reach, create_missing=False,
             )  # fmt: skip
             inbox.settle([], applied.position)
         yield len(ids), changes
