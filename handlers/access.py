@@ -37,12 +37,12 @@ def stranger(
     """Why this sender may not post (status, code, sentence, headers), or None when it may."""
     name = feed.name.upper()
     if feed.closed:
-        log.warning("%s: closed, a request was refused; set %s_KEY to open it", feed.name, name)
+        log.warning("%s: closed, a request from %s was refused; set %s_KEY to open it", feed.name, sender(), name)
         return 403, "feed_closed", f"Приём уведомлений {feed.name} выключен: администратор не задал {name}_KEY.", None
     if feed.allow:
         address = parsed(client_address(settings))
         if address is None or not any(address in network for network in feed.allow):
-            log.warning("%s: refused an address that %s_ALLOW does not list", feed.name, name)
+            log.warning("%s: refused %s: %s_ALLOW does not list it", feed.name, sender(), name)
             message = f"С этого адреса уведомления {feed.name} не принимаются (список {name}_ALLOW)."
             return 403, "address_not_allowed", message, None
     if feed.open:
@@ -53,7 +53,7 @@ def stranger(
             keys = [*keys, authorization.password]
     if known(keys, feed.keys):
         return None
-    log.warning("%s: refused, %s", feed.name, "wrong key" if keys else "no key")
+    log.warning("%s: refused %s: %s", feed.name, sender(), "wrong key" if keys else "no key")
     if keys:
         message = (
             "Ключ в адресе неверный: скопируйте адрес для поля «URL» заново (flask feeds show печатает его с ключом)."
@@ -92,6 +92,11 @@ def client_address(settings: Settings) -> str:
     return hops[0][:64]
 
 
+def sender() -> str:
+    """Who asks, for the log: an address that is one, since a proxy may pass on any text."""
+    return str(parsed(client_address(connector().settings)) or "an unknown address")
+
+
 def parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address, of a mapped one its IPv4; None for what is none."""
     try:
@@ -109,12 +114,12 @@ def api_refusal() -> Response | None:
     if not key:
         message = "Обращения 1С выключены: администратор не задал API_KEY."
         here.inbox.refuse("api", "api_closed", message)
-        log.warning("api: closed, a request was refused; set API_KEY to open it")
+        log.warning("api: closed, a request from %s was refused; set API_KEY to open it", sender())
         return refusal(403, "api_closed", message)
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and known([given.strip()], (key,)):
         return None
     message = "Ключ API неверный или не передан: нужен заголовок Authorization: Bearer <API_KEY>."
     here.inbox.refuse("api", "wrong_key", message)
-    log.warning("api: refused, wrong or no key")
+    log.warning("api: refused %s: wrong or no key", sender())
     return refusal(401, "wrong_key", message, {"WWW-Authenticate": 'Bearer realm="connector"'})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Response, request
 
 import schemas
-from handlers.access import client_address, split_query, stranger
+from handlers.access import client_address, sender, split_query, stranger
 from handlers.answers import JSON, Connector, answer, connector, on_inbox_error, refusal
 from inbox import DEAD, IGNORED, PATIENCE_SECONDS, RECEIVED, REFUSED, Unavailable, now
 from inbox.judge import judge
@@ -51,7 +51,7 @@ def receive(feed: str, route: str, before: Callable[[Delivery], Response | None]
             "(предел задаёт настройка MAX_BODY_BYTES)."
         )
         here.inbox.refuse(feed, "too_large", message)
-        log.warning("%s: refused a body of more than %d bytes", feed, limit)
+        log.warning("%s: refused %s: a body of more than %d bytes", feed, sender(), limit)
         return refusal(413, "too_large", message, {"Connection": "close"})
     delivery = Delivery(
         feed=feed,

@@ -6,6 +6,7 @@ from flask import Blueprint, Response, request
 
 from calllog.asking import Away
 from calllog.contacts import card
+from handlers.access import sender
 from handlers.answers import answer, connector, refusal
 from handlers.webhook import log, receive
 from schemas import xvb
@@ -50,5 +51,5 @@ def _stranger(access_code: str) -> Response | None:
     else:
         return None
     here.inbox.refuse("xvb", code, message)
-    log.warning("xvb: refused, %s", code)
+    log.warning("xvb: refused %s: %s", sender(), code)
     return refusal(403, code, message)

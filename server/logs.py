@@ -1,17 +1,23 @@
 """Logs are sentences with the ids that a sysadmin greps; never a body, a key, a link, or a whole phone number.
 
-A line about a delivery has its id: in the sentence, and in JSON as the field `delivery`.
+A line about a delivery has its id: in the sentence, and in JSON as the field `delivery`. Nothing waits for whoever reads
+stderr: lines go through a bounded queue, and a line that repeats is written once with a count.
 """
 
 import io
 import json
 import logging
 import logging.config
+import os
+import queue
 import re
+import select
 import sqlite3
 import sys
 import threading
+import time
 import traceback
+from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,7 +74,9 @@ class TextFormatter(logging.Formatter):
     """One line of text; what has more, as a traceback, goes on below it with a margin."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record)).replace("\n", "\n    ")
+        line = masked(super().format(record)).replace("\n", "\n    ")
+        repeats = getattr(record, "repeats", 0)
+        return f"{line} (and {repeats} more times within a minute)" if repeats else line
 
     def formatException(self, ei: Any) -> str:
         return told(ei[1])
@@ -87,9 +95,130 @@ class JsonFormatter(logging.Formatter):
         }
         if hasattr(record, "delivery"):
             said["delivery"] = record.delivery
+        if hasattr(record, "repeats"):
+            said["repeats"] = record.repeats
         if record.exc_info:
             said["traceback"] = told(record.exc_info[1])
         return json.dumps(said, ensure_ascii=False)
+
+
+class QueuedHandler(logging.Handler):
+    """Lines to stderr by a thread of its own: a write to a pipe that nobody reads blocks for ever, and every request that
+    logs would wait behind it. What does not fit the queue is dropped and counted; the count is written once there is room.
+    Of equal lines within FOLD_SECONDS the first IN_FULL are written, and then how many more there were.
+
+    Works across a fork: each process has its own queue and thread. `close`, which a new configuration calls, ends the
+    thread, so that a reload leaves no old code behind."""
+
+    MOST_BYTES = 1 << 20  # that wait for stderr; some ten thousand lines
+    FOLD_SECONDS, IN_FULL = 60, 3
+    MOST_KINDS = 1000  # of lines, whose repeats are counted
+    FLUSH_SECONDS = 2  # at the end of the process, for a reader that is merely slow
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._start()
+
+    def _start(self) -> None:
+        """The queue and the counts of this process."""
+        self._pid = os.getpid()
+        self._thread: threading.Thread | None = None
+        self._lines: queue.SimpleQueue[bytes | threading.Event | None] = queue.SimpleQueue()
+        self._queued = self._written = self._dropped = 0  # bytes, bytes, lines
+        self._kinds: OrderedDict[tuple[str, int, str], tuple[float, int]] = OrderedDict()  # (first seen at, how often)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the line. Never blocks, never raises."""
+        try:
+            if self._pid != os.getpid():
+                self._start()
+            now = time.monotonic()
+            self._fold(now)
+            kind = (record.name, record.levelno, record.getMessage())
+            since, seen = self._kinds.get(kind, (now, 0))
+            self._kinds[kind] = (since, seen + 1)
+            if seen < self.IN_FULL:
+                self._queue(record)
+        except Exception:  # a line that cannot be formatted
+            self._dropped += 1
+
+    def _fold(self, now: float) -> None:
+        """Write the counts of the lines whose time is over."""
+        while self._kinds:
+            kind, (since, seen) = next(iter(self._kinds.items()))
+            if now - since < self.FOLD_SECONDS and len(self._kinds) <= self.MOST_KINDS:
+                return
+            del self._kinds[kind]
+            if seen > self.IN_FULL:
+                name, level, message = kind
+                count = logging.LogRecord(name, level, "", 0, message, None, None)
+                count.repeats = seen - self.IN_FULL
+                self._queue(count)
+
+    def _queue(self, record: logging.LogRecord) -> None:
+        line = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+        if self._queued - self._written + len(line) > self.MOST_BYTES:
+            self._dropped += 1
+            return
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            sentence = f"{dropped} lines before this one were dropped: whatever reads the log does not keep up"
+            self._queue(logging.LogRecord(log.name, logging.WARNING, "", 0, sentence, None, None))
+        self._queued += len(line)
+        self._lines.put(line)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+            self._thread.start()
+
+    def _write(self) -> None:
+        """The thread: a line a write, so that the lines of several processes do not mix."""
+        lines = self._lines
+        while True:
+            try:
+                line = lines.get(timeout=self.FOLD_SECONDS)
+            except queue.Empty:
+                if self.lock is not None and self.lock.acquire(blocking=False):  # else whoever logs does it
+                    try:
+                        self._fold(time.monotonic())
+                    finally:
+                        self.lock.release()
+                continue
+            if line is None:
+                return
+            if isinstance(line, threading.Event):
+                line.set()
+                continue
+            _write_all(2, line)
+            self._written += len(line)
+
+    def flush(self) -> None:
+        """Wait until what is queued is written, FLUSH_SECONDS at most."""
+        if self._pid == os.getpid() and self._thread is not None and self._thread.is_alive():
+            written = threading.Event()
+            self._lines.put(written)
+            written.wait(self.FLUSH_SECONDS)
+
+    def close(self) -> None:
+        """Write the counts that there are, and end the thread."""
+        if self._pid == os.getpid():
+            self._fold(float("inf"))
+            self._lines.put(None)
+            if self._thread is not None:
+                self._thread.join(self.FLUSH_SECONDS)
+        super().close()
+
+
+def _write_all(descriptor: int, line: bytes) -> None:
+    """All of the line, however long that takes; what cannot be written (a full disk, a reader that went) is gone."""
+    while line:
+        try:
+            line = line[os.write(descriptor, line) :]
+        except BlockingIOError:  # somebody made it non-blocking
+            poll = select.poll()
+            poll.register(descriptor, select.POLLOUT)
+            poll.poll()
+        except OSError:
+            return
 
 
 class _Stderr(io.TextIOBase):
@@ -138,9 +267,7 @@ def dict_config(log_format: str, log_level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": "server.logs.JsonFormatter"} if log_format == "json" else text},
-        "handlers": {
-            "stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.__stderr__"}
-        },
+        "handlers": {"stderr": {"class": "server.logs.QueuedHandler", "formatter": "line"}},
         # libraries at debug would log every statement with its values
         "root": {"level": "WARNING", "handlers": ["stderr"]},
         "loggers": {

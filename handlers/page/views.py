@@ -23,7 +23,7 @@ import schemas
 from calllog import reading
 from calllog.asking import Away
 from calllog.reading import Wanted, call_of, search
-from handlers.access import client_address, known, parsed
+from handlers.access import client_address, known, parsed, sender
 from handlers.answers import Connector, connector
 from handlers.page import shown
 from handlers.page import words as russian
@@ -137,7 +137,7 @@ def _guard() -> Response | None:
 
 
 def _refuse(here: Connector, code: str, message: str) -> None:
-    log.warning("the operator page refused a request: %s", code)
+    log.warning("the operator page refused %s: %s", sender(), code)
     here.inbox.refuse("operator", code, message)
 
 

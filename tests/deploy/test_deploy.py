@@ -207,7 +207,18 @@ def test_the_installer_installs_upgrades_rolls_back_and_uninstalls(machine: Mach
     # the service as its unit runs it, behind nginx
     start(machine)
     key = keys["UIS_KEY"]
-    post = ["curl", "-sS", "-w", "%{http_code}", "-d", '{"call_session_id": "1"}']
+    # nginx opens a new listener some time after `nginx -s reload` has returned
+    post = [
+        "curl",
+        "-sS",
+        "-w",
+        "%{http_code}",
+        "-d",
+        '{"call_session_id": "1"}',
+        "--retry",
+        "9",
+        "--retry-connrefused",
+    ]
     answer = machine.run(
         *post, f"http://{DOMAIN}/hs/UIScom/in?key={key}", "--resolve", f"{DOMAIN}:80:127.0.0.1", alone=True
     )

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 import requests
@@ -159,6 +159,10 @@ class Service:
         """All that it has logged."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
+    def logs(self, text: str) -> None:
+        """Wait until the log has this text: lines are written by a thread of their own."""
+        until(lambda: text in self.log(), f"the log has {text!r}\n{self.log()[-3000:]}")
+
     # -- talking
 
     def post(self, path: str, body: bytes | str, key: str | None = UIS_KEY, **options: Any) -> requests.Response:
@@ -207,7 +211,7 @@ class Service:
         box = self.inbox
         until(lambda: box.backlog()[0] == 0, f"nothing waits\n{self.log()[-3000:]}", seconds)
 
-    def __enter__(self) -> "Service":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

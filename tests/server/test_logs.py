@@ -5,7 +5,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote_plus
@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote_plus
 import pytest
 import requests
 
+import models
 from inbox import DEAD
 from server import logs
 from tests.rig import nginx as nginx_rig
@@ -294,3 +295,77 @@ def test_a_start_that_fails_says_why_in_words(tmp_path: Path) -> None:
         "  THREADS: Not a valid integer.",
         "  TIMEZONE: no such time zone: Mars (for example Europe/Moscow)",
     ]
+
+
+# ------------------------------------------------------------------------------------------- whoever reads stderr stalls
+
+
+class Piped(Service):
+    """Its stderr is a pipe, as under systemd or Docker, that this test alone reads."""
+
+    def __init__(self, directory: Path, **settings: str) -> None:
+        super().__init__(directory, **settings)
+        os.mkfifo(self.log_path)
+        self.pipe = os.open(self.log_path, os.O_RDWR | os.O_NONBLOCK)
+        self.came = b""
+
+    def log(self) -> str:
+        """All that it has logged; reading it is what makes room in the pipe."""
+        with suppress(BlockingIOError):
+            while part := os.read(self.pipe, 65536):
+                self.came += part
+        return self.came.decode()
+
+    def start(self, upgrade: bool = True, *options: str, **environment: str) -> Service:
+        self.flask("db", "upgrade")
+        return super().start(False, *options, **environment)
+
+
+@pytest.fixture
+def piped(tmp_path: Path) -> Iterator[Piped]:
+    """Not started yet, at LOG_LEVEL=debug, with a queue of few lines."""
+    with Piped(tmp_path, LOG_LEVEL="debug", WORKERS="1") as service:
+        service.copy_code(tmp_path / "code", {"server/logs.py": ("MOST_BYTES = 1 << 20", "MOST_BYTES = 1 << 15")})
+        yield service
+        service.kill()
+        os.close(service.pipe)
+
+
+def test_a_reader_of_stderr_that_stalls_holds_up_nobody_and_what_was_dropped_is_counted(piped: Piped) -> None:
+    piped.start()
+    piped.log()
+    ids = range(2000)  # two lines each, a hundred bytes a line: several times what the pipe and the queue hold
+    with requests.Session() as session:
+        for number in ids:
+            url = f"{piped.url}/hs/UIScom/in?key={UIS_KEY}"
+            assert session.post(url, data=f'{{"call_session_id": 5{number}, "direction": "in"}}', timeout=10).ok
+    assert piped.get("/healthz").ok
+    piped.settled()
+    assert len(piped.rows(models.Calls)) == len(ids)
+
+    # it reads again: what was queued comes, and how much did not; and at the end of the process nothing is left behind
+    def heard() -> int:
+        dropped = sum(map(int, re.findall(r"(\d+) lines before this one were dropped", piped.log())))
+        return dropped + piped.log().count(" accepted\n") + piped.log().count(" forwarded\n")
+
+    assert piped.log().count(" accepted\n") < len(ids)
+    assert piped.post("/hs/UIScom/in", '{"call_session_id": 7, "direction": "in"}').ok
+    piped.logs("were dropped: whatever reads the log does not keep up")
+    piped.settled()
+    piped.stop()
+    assert heard() >= 2 * len(ids)
+
+
+def test_equal_lines_are_folded_into_one_with_a_count_and_say_who_was_refused(piped: Piped) -> None:
+    piped.start()
+    with requests.Session() as session:
+        for number in range(200):
+            sender = {"X-Forwarded-For": f"203.0.113.{number % 2}"}
+            said = session.post(f"{piped.url}/hs/UIScom/in?key=wrong", data="{}", headers=sender, timeout=10)
+            assert said.status_code == 401
+    piped.stop()
+    for address in ("203.0.113.0", "203.0.113.1"):
+        line = rf"uis: refused {address}: wrong key(?: \(and (\d+) more times within a minute\))?\n"
+        counts = re.findall(line, piped.log())
+        assert len(counts) < 10
+        assert len(counts) - 1 + sum(int(more) for more in counts if more) == 100

@@ -340,7 +340,7 @@ def test_a_dump_loaded_again_brings_a_person_back_until_forget_again(tmp_path: P
         service.post(REC, json.dumps(ended("9", client=OTHER)))
         service.call("9")
         service.call("8")
-        assert "run flask forget --again" in service.log()
+        service.logs("run flask forget --again")
         service.settled()
         assert ids(service) == {"3", "8", "9"}
         assert [act["kind"] for act in acts(service)] == ["forget", "again"]
