@@ -67,12 +67,12 @@ def calls_show(id: int) -> None:
             terminal.table([tuple(part[name] for name in heads) for part in parts], heads)
     click.echo("\nevents, in the order of their own time")
     for event in story.events:
-        letters = terminal.inbox().with_event(event.event_key)
-        deliveries = ", ".join(f"{letter.delivery.id} ({letter.delivery.route})" for letter in letters)
+        brought = terminal.inbox().with_event(event.event_key)
+        deliveries = ", ".join(f"{stored.delivery.id} ({stored.delivery.route})" for stored in brought)
         click.echo(
             f"{names[event.event_key]}: {terminal.local(event.moment)} {event.kind} {event.feed or 'ours'} "
             f"«{event.notification_name}», received {terminal.local(event.received_at)}, "
-            f"{'delivery ' + deliveries if letters else 'its delivery is not in this inbox'}"
+            f"{'delivery ' + deliveries if brought else 'its delivery is not in this inbox'}"
         )
         click.echo(f"    says: {json.dumps(story.said(event), ensure_ascii=False)}")
         click.echo(f"    gave: {', '.join(story.gave(event)) or 'nothing'}")

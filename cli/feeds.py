@@ -58,8 +58,8 @@ def feeds_doctor(feed: str, days: float, since: datetime | None, as_json: bool) 
     box = terminal.inbox()
     begin = terminal.milliseconds(since) or now() - int(timedelta(days=days).total_seconds() * 1000)
     hidden = as_json or not sys.stderr.isatty()
-    with click.progressbar(box.stream(feed, begin), label="reading", hidden=hidden, file=sys.stderr) as letters:
-        report = doctor.examine(terminal.settings().feeds[feed], letters, box.counters(), begin)
+    with click.progressbar(box.stream(feed, begin), label="reading", hidden=hidden, file=sys.stderr) as found:
+        report = doctor.examine(terminal.settings().feeds[feed], found, box.counters(), begin)
     if as_json:
         for finding in report.findings:
             click.echo(json.dumps(asdict(finding) | {"last_at": terminal.local(finding.last_at)}, ensure_ascii=False))

@@ -9,7 +9,7 @@ import click
 from flask.cli import AppGroup
 
 from cli import terminal
-from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, Letter, now
+from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, Stored, now
 
 STATES = click.Choice((RECEIVED, FORWARDED, IGNORED, DEAD))
 
@@ -24,14 +24,14 @@ command = AppGroup("inbox", help="Deliveries as they were received.")
 @terminal.json_option
 def inbox_list(status: str | None, feed: str | None, since: datetime | None, limit: int, as_json: bool) -> None:
     """The newest deliveries, one a line."""
-    letters = terminal.inbox().letters(status, feed, terminal.milliseconds(since), limit)
+    found = terminal.inbox().deliveries(status, feed, terminal.milliseconds(since), limit)
     if as_json:
-        for letter in letters:
-            click.echo(json.dumps(_as_json(letter), ensure_ascii=False))
+        for stored in found:
+            click.echo(json.dumps(_as_json(stored), ensure_ascii=False))
         return
     rows = []
-    for letter in letters:
-        delivery, outcome = letter.delivery, letter.outcome
+    for stored in found:
+        delivery, outcome = stored.delivery, stored.outcome
         detail = " ".join(outcome.detail.split())[:80]
         row = (
             delivery.id,
@@ -50,14 +50,14 @@ def inbox_list(status: str | None, feed: str | None, since: datetime | None, lim
 @terminal.json_option
 def inbox_show(id: int, as_json: bool) -> None:
     """One delivery: what came, and what became of it."""
-    letter = terminal.inbox().letter(id)
-    if letter is None:
+    stored = terminal.inbox().delivery(id)
+    if stored is None:
         terminal.fail(f"there is no delivery {id}")
         return
     if as_json:
-        click.echo(json.dumps(_as_json(letter), ensure_ascii=False))
+        click.echo(json.dumps(_as_json(stored), ensure_ascii=False))
         return
-    delivery, outcome = letter.delivery, letter.outcome
+    delivery, outcome = stored.delivery, stored.outcome
     click.echo(
         f"delivery {delivery.id}: {delivery.feed}/{delivery.route}, received {terminal.local(delivery.received_at)}"
     )
@@ -72,8 +72,8 @@ def inbox_show(id: int, as_json: bool) -> None:
     click.echo(delivery.body.decode("utf-8", "replace"))
 
 
-def _as_json(letter: Letter) -> dict[str, Any]:
-    delivery, outcome = letter.delivery, letter.outcome
+def _as_json(stored: Stored) -> dict[str, Any]:
+    delivery, outcome = stored.delivery, stored.outcome
     return {
         "id": delivery.id,
         "feed": delivery.feed,
@@ -83,7 +83,7 @@ def _as_json(letter: Letter) -> dict[str, Any]:
         "reason": outcome.reason,
         "detail": outcome.detail,
         "event_key": outcome.event_key,
-        "settled_at": terminal.local(letter.settled_at),
+        "settled_at": terminal.local(stored.settled_at),
         "method": delivery.method,
         "query": delivery.query,
         "content_type": delivery.content_type,
@@ -104,7 +104,7 @@ def inbox_replay(ids: tuple[int, ...], status: str | None, feed: str | None, sin
     if not chosen:
         if not (status or feed or since):
             terminal.fail("name deliveries by id, or by --status, --feed, --since")
-        chosen = [letter.delivery.id for letter in box.letters(status, feed, terminal.milliseconds(since), -1)]
+        chosen = [stored.delivery.id for stored in box.deliveries(status, feed, terminal.milliseconds(since), -1)]
     count = 0
     with click.progressbar(range(0, len(chosen), 500), label="replaying", file=sys.stderr) as steps:
         for start in steps:

@@ -95,7 +95,7 @@ class DeadGroup(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class Stored:
     """A stored delivery as `flask inbox` shows it."""
 
     delivery: Delivery
@@ -431,7 +431,7 @@ class Inbox(InboxFile):
             db.execute("DELETE FROM placements WHERE placed_at < ?", (before,))
         return gone
 
-    def pages(self, after: int = 0, size: int = 500) -> Iterator[list[Letter]]:
+    def pages(self, after: int = 0, size: int = 500) -> Iterator[list[Stored]]:
         """Every stored delivery after this id, in the order of ids, page by page."""
         while True:
             rows = self._db().execute(
@@ -490,9 +490,9 @@ class Inbox(InboxFile):
 
     # ---------------------------------------------------------------------------------------------- looking
 
-    def letters(
+    def deliveries(
         self, state: str | None = None, feed: str | None = None, since: int = 0, limit: int = 50
-    ) -> list[Letter]:
+    ) -> list[Stored]:
         """Stored deliveries, the newest first."""
         rows = self._db().execute(
             f"SELECT id, {_COLUMNS}, state, reason, detail, event_key, settled_at FROM deliveries "
@@ -502,7 +502,7 @@ class Inbox(InboxFile):
         )
         return [_letter(row) for row in rows]
 
-    def letter(self, id: int) -> Letter | None:
+    def delivery(self, id: int) -> Stored | None:
         """One stored delivery."""
         row = self._db().execute(
             f"SELECT id, {_COLUMNS}, state, reason, detail, event_key, settled_at FROM deliveries WHERE id = ?", (id,)
@@ -547,17 +547,17 @@ class Inbox(InboxFile):
             groups[key] = there._replace(letters=there.letters + 1, first_at=first, last_at=last, examples=examples)
         return list(groups.values())[:limit]
 
-    def dead_like(self, letter: Letter, limit: int) -> list[int]:
+    def dead_like(self, stored: Stored, limit: int) -> list[int]:
         """Ids of the dead letters of this one's feed, reason and sentence, the newest first."""
         rows = self._db().execute(
             f"SELECT id, detail FROM deliveries INDEXED BY deliveries_dead WHERE state = '{DEAD}' AND feed = ? "
             "AND reason = ? ORDER BY id DESC",
-            (letter.delivery.feed, letter.outcome.reason),
+            (stored.delivery.feed, stored.outcome.reason),
         )
-        wanted = _sentence(letter.outcome.detail)
+        wanted = _sentence(stored.outcome.detail)
         return list(islice((id for id, detail in rows if _sentence(detail) == wanted), limit))
 
-    def stream(self, feed: str, since: int) -> Iterator[Letter]:
+    def stream(self, feed: str, since: int) -> Iterator[Stored]:
         """Every stored delivery of a feed received since the moment (milliseconds), the oldest first, a page in memory."""
         last = 0
         while True:
@@ -571,7 +571,7 @@ class Inbox(InboxFile):
             last = rows[-1][0]
             yield from map(_letter, rows)
 
-    def with_event(self, event_key: str, limit: int = -1) -> list[Letter]:
+    def with_event(self, event_key: str, limit: int = -1) -> list[Stored]:
         """The deliveries (a first one and its repeats) that brought an event, the oldest first."""
         rows = self._db().execute(
             f"SELECT id, {_COLUMNS}, state, reason, detail, event_key, settled_at FROM deliveries "
@@ -656,6 +656,6 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
     )
 
 
-def _letter(row: tuple[Any, ...]) -> Letter:
+def _letter(row: tuple[Any, ...]) -> Stored:
     state, reason, detail, event_key, settled_at = row[10:]
-    return Letter(_delivery(row[:10]), Outcome(state, reason, detail, event_key), settled_at)
+    return Stored(_delivery(row[:10]), Outcome(state, reason, detail, event_key), settled_at)

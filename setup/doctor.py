@@ -1,6 +1,6 @@
 """The doctor: what is set up wrong at the provider, told from what really came, and where to change it.
 
-Pure over the inbox's letters, which it takes one by one: in memory are counts, never bodies. What it says is Russian and
+Pure over the inbox's deliveries, which it takes one by one: in memory are counts, never bodies. What it says is Russian and
 for the person at the provider's settings; it names deliveries by id, and shows neither bodies nor whole phone numbers.
 """
 
@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 
 import schemas
 from config import FeedSettings
-from inbox import DEAD, REFUSED, Letter
+from inbox import DEAD, REFUSED, Stored
 from inbox.judge import judge
 from schemas import event as words
 from schemas.event import CallEvent
@@ -164,19 +164,19 @@ _NAME = re.compile(r'"notification_?name"\s{0,20}:\s{0,20}"{1,2}([^"\n]{1,80})',
 _EXCERPT = re.compile(r"(у текста «|начинается с «).*(»(?:: | \(так |\. В поле))", re.DOTALL)
 
 
-def examine(feed: FeedSettings, letters: Iterable[Letter], counters: Iterable[tuple[Any, ...]], since: int) -> Report:
-    """What `letters` (a feed's, the oldest first) and the inbox's `counters` of who was refused since then (milliseconds)
-    say of the set-up."""
+def examine(feed: FeedSettings, found: Iterable[Stored], counters: Iterable[tuple[Any, ...]], since: int) -> Report:
+    """What `found` (a feed's deliveries, the oldest first) and the inbox's `counters` of who was refused since then
+    (milliseconds) say of the set-up."""
     examination = _Examination(feed)
-    for letter in letters:
-        examination.add(letter)
+    for stored in found:
+        examination.add(stored)
     return examination.report(
         [row for row in counters if row[0] == feed.name and row[1] == REFUSED and row[4] >= since]
     )
 
 
 class _Examination:
-    """Counts of one feed's letters."""
+    """Counts of one feed's deliveries."""
 
     def __init__(self, feed: FeedSettings) -> None:
         self.feed = feed
@@ -190,10 +190,10 @@ class _Examination:
         self.minutes: Counter[int] = Counter()
         self.calls: OrderedDict[str, dict[str, tuple[Any, ...]]] = OrderedDict()
 
-    # -- one letter
+    # -- one delivery
 
-    def add(self, letter: Letter) -> None:
-        delivery, outcome = letter.delivery, letter.outcome
+    def add(self, stored: Stored) -> None:
+        delivery, outcome = stored.delivery, stored.outcome
         if OWN in delivery.body:
             return
         self.said.total += 1

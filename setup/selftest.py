@@ -57,15 +57,15 @@ def send(settings: Settings, inbox: Inbox) -> Iterator[str]:
     _judge(settings, feed, status, headers, text)
     yield f"answered 200 ignored in {round((time.monotonic() - clock) * 1000)} ms"
     # a minute's leeway: the clock may be set while we look
-    for letter in inbox.stream(feed.name, began - 60_000):
-        if mark.encode() in letter.delivery.body:
-            if letter.delivery.body != body:
+    for stored in inbox.stream(feed.name, began - 60_000):
+        if mark.encode() in stored.delivery.body:
+            if stored.delivery.body != body:
                 raise Failed(
-                    f"it arrived changed: something on the way rewrites bodies; flask inbox show {letter.delivery.id}"
+                    f"it arrived changed: something on the way rewrites bodies; flask inbox show {stored.delivery.id}"
                 )
-            if letter.outcome.state != IGNORED:
-                raise Failed(f"it is {letter.outcome.state}, not ignored: flask inbox show {letter.delivery.id}")
-            yield f"it is delivery {letter.delivery.id} of this inbox"
+            if stored.outcome.state != IGNORED:
+                raise Failed(f"it is {stored.outcome.state}, not ignored: flask inbox show {stored.delivery.id}")
+            yield f"it is delivery {stored.delivery.id} of this inbox"
             break
     else:
         raise Failed(

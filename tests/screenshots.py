@@ -44,7 +44,7 @@ def main(target: Path) -> None:
                 service.post("/hs/UIScom/in", body)
             service.post("/hs/UIScom/in", "{}", key="a-stranger")
             service.settled()
-            broken = service.letters(state="dead")[0].delivery.id
+            broken = service.deliveries(state="dead")[0].delivery.id
             call = next(
                 row["id"] for row in service.rows(models.Calls) if row["talk_seconds"] and row["provider"] == "uis"
             )

@@ -89,7 +89,7 @@ def test_a_batch_that_dies_at_any_write_is_whole_after_the_next_one(
         again = service.flask("forward", "--once")
         assert "forwarded" in again.stdout, (at, again.stdout)
         assert content(database_url) == wanted, f"{mode} write {at}: {done.stderr[-2000:]}"
-        states = [letter.outcome.state for letter in service.letters()]
+        states = [stored.outcome.state for stored in service.deliveries()]
         assert states == [FORWARDED] * 5 + ["ignored", "dead"], at
         numbers = [row["change_no"] for row in rows(database_url, Calls)]
         assert sorted(set(numbers)) == sorted(numbers)

@@ -155,7 +155,12 @@ def test_a_sixth_feed_is_one_schema_and_one_handler(toy: Any) -> None:
     assert client.post("/toy?key=k", json={"id": 5, "what": "chat"}).json == {"status": "ignored", "reason": "Чат."}
     assert client.get("/toy?key=k").text.startswith("Ключ верный")
     assert client.post("/toy?key=wrong", json={}).status_code == 401
-    assert [letter.outcome.state for letter in here.inbox.letters(feed="toy")] == ["ignored", DEAD, RECEIVED, RECEIVED]
+    assert [stored.outcome.state for stored in here.inbox.deliveries(feed="toy")] == [
+        "ignored",
+        DEAD,
+        RECEIVED,
+        RECEIVED,
+    ]
     here.forwarder.once()
     (row,) = rows(here.settings.database_url, Calls)
     assert (row["provider"], row["provider_call_id"], row["state"], row["events_count"]) == ("toy", "5", "ended", 2)
@@ -166,13 +171,13 @@ def test_our_own_fault_is_accepted_and_kept_as_a_dead_letter_with_its_traceback(
     client, here = toy.test_client(), toy.extensions["connector"]
     answer = client.post("/toy?key=k", json={"id": 5, "what": "fault"})
     assert (answer.status_code, answer.json) == (200, {"status": "accepted"})
-    (letter,) = here.inbox.letters(state=DEAD)
-    assert letter.outcome.reason == "our_fault"
-    assert "ZeroDivisionError: a fault of ours" in letter.outcome.detail
+    (stored,) = here.inbox.deliveries(state=DEAD)
+    assert stored.outcome.reason == "our_fault"
+    assert "ZeroDivisionError: a fault of ours" in stored.outcome.detail
     # and a fault that only the forwarder meets: an event that the table of kinds does not have
     assert client.post("/toy?key=k", json={"id": 6, "what": "surprise"}).json == {"status": "accepted"}
     assert client.post("/toy?key=k", json={"id": 7, "what": "ring"}).json == {"status": "accepted"}
     report = here.forwarder.once()
     assert (report.forwarded, report.dead) == (1, 1)
-    assert "KeyError: 'surprise'" in here.inbox.letters(state=DEAD)[0].outcome.detail
+    assert "KeyError: 'surprise'" in here.inbox.deliveries(state=DEAD)[0].outcome.detail
     here.forwarder.close()

@@ -46,8 +46,8 @@ def whole(service: Service, seen: Traffic) -> None:
     assert sum(seen.accepted.values()) <= len(service.rows(CallEvents)) <= 2 * len(rows)
     numbers = sorted(row["change_no"] for row in rows.values())
     assert len(set(numbers)) == len(numbers)
-    letters = service.letters()
-    assert {letter.outcome.state for letter in letters} == {FORWARDED}
+    letters = service.deliveries()
+    assert {stored.outcome.state for stored in letters} == {FORWARDED}
     assert len(letters) >= seen.count
 
 
@@ -135,7 +135,7 @@ def test_feed_status_is_written_soon_after_the_call_log_is_back_with_nothing_goi
     began = datetime.now(ZoneInfo("Europe/Moscow")).replace(tzinfo=None, microsecond=0)
     own_mariadb.start()
     until(lambda: on_mariadb.rows(models.FeedStatus)[0]["updated_at"] >= began, "feed_status is written", 40)
-    assert on_mariadb.letters() == []
+    assert on_mariadb.deliveries() == []
 
 
 def test_a_service_starts_without_a_call_log_and_goes_on_by_itself_when_it_is_made(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_a_full_disk_is_a_503_and_what_was_acknowledged_stays(small_disk: Path, 
         assert answer.json()["error"] == "unavailable"
         assert service.get("/readyz").status_code == 503
         assert accepted > 10
-        assert len(service.letters()) == accepted
+        assert len(service.deliveries()) == accepted
         subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
         assert service.post("/hs/UIScom/in", '{"call_session_id": 1000}').json() == {"status": "accepted"}
         service.settled()
@@ -371,8 +371,8 @@ def test_a_delivery_waits_in_the_inbox_while_nothing_forwards(tmp_path: Path) ->
     client = app.create_app(Settings(data_dir=tmp_path, database_url=url, feeds=feeds)).test_client()
     assert client.post("/hs/UIScom/in", json=ring("555")).json == {"status": "accepted"}
     assert client.get("/readyz").get_json()["forwarding"] is False
-    (letter,) = client.application.extensions["connector"].inbox.letters()
-    assert letter.outcome.state == RECEIVED
+    (stored,) = client.application.extensions["connector"].inbox.deliveries()
+    assert stored.outcome.state == RECEIVED
 
 
 def test_an_address_that_nobody_serves_is_told_in_the_same_shape(on_sqlite: Service) -> None:

@@ -72,10 +72,10 @@ def _chosen(since: datetime | None, feed: str | None) -> Any:
 
 def _again(event: CallEvent, inbox: Inbox, settings: Settings) -> CallEvent:
     """The event as today's rules understand its first delivery; as it was where that is gone or is refused today."""
-    letters = inbox.with_event(event.event_key)
-    if not letters:
+    brought = inbox.with_event(event.event_key)
+    if not brought:
         return event
-    delivery = min((letter.delivery for letter in letters), key=lambda one: one.received_at)
+    delivery = min((stored.delivery for stored in brought), key=lambda one: one.received_at)
     _, said = judge(partial(schemas.understand, delivery, settings.feeds[delivery.feed].timezone))
     if not isinstance(said, CallEvent):
         return event

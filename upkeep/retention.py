@@ -15,7 +15,7 @@ import peewee
 import schemas
 from calllog import batch
 from config import Settings
-from inbox import Inbox, Letter, now
+from inbox import Inbox, Stored, now
 from inbox.judge import DAY, judge
 from models import CallEvents, CallLegs, Calls, Contacts
 from schemas.event import CallEvent
@@ -102,7 +102,7 @@ def sweep(
             who.add(at, calls=new)
         yield _delete(who, record, _counted(db, new), partial(_remove_calls, db, who, new, at)) if new and db else {}
     for page in inbox.pages():
-        ids = [letter.delivery.id for letter in page if _concerns(letter, settings, who)]
+        ids = [stored.delivery.id for stored in page if _concerns(stored, settings, who)]
         yield _delete(who, record, {"deliveries": len(ids)}, partial(_erase, inbox, ids)) if ids else {}
     rows = list(_contacts(db, settings, who)) if db else []
     for start in range(0, len(rows), BITE):
@@ -131,7 +131,7 @@ def _remove_contacts(db: peewee.Database, ids: list[int]) -> Counts:
 
 def steps(db: peewee.Database, inbox: Inbox) -> int:
     """How many times `sweep` yields, nearly: for a progress bar."""
-    deliveries = next((page[0].delivery.id for page in [inbox.letters(limit=1)] if page), 0)
+    deliveries = next((page[0].delivery.id for page in [inbox.deliveries(limit=1)] if page), 0)
     rows = sum(table.select().count(db) for table in (Calls, CallEvents))
     return int(2 * deliveries / 500 + rows / PAGE) + 4
 
@@ -147,9 +147,9 @@ def _told_calls(inbox: Inbox, settings: Settings, who: Forgotten) -> Iterator[li
     """Calls that the inbox's deliveries tell of somebody forgotten, page by page."""
     for page in inbox.pages():
         found = {}
-        for letter in page:
-            event = _said(letter, settings)
-            if event is not None and _concerns(letter, settings, who, event):
+        for stored in page:
+            event = _said(stored, settings)
+            if event is not None and _concerns(stored, settings, who, event):
                 found[event.provider, event.provider_call_id] = True
         yield list(found)
 
@@ -181,19 +181,19 @@ def _contacts(db: peewee.Database, settings: Settings, who: Forgotten) -> Iterat
                 yield id
 
 
-def _concerns(letter: Letter, settings: Settings, who: Forgotten, event: CallEvent | None = None) -> bool:
+def _concerns(stored: Stored, settings: Settings, who: Forgotten, event: CallEvent | None = None) -> bool:
     """Whether a delivery brought an event of somebody forgotten, or mentions the number, as one that came before."""
-    delivery = letter.delivery
-    event = event or _said(letter, settings)
+    delivery = stored.delivery
+    event = event or _said(stored, settings)
     if event is not None and who.of(event):
         return True
     sent = (delivery.body.decode("utf-8", "replace"), delivery.query)
-    texts = [*sent, *(unquote_plus(text) for text in sent if "%" in text or "+" in text), letter.outcome.detail]
+    texts = [*sent, *(unquote_plus(text) for text in sent if "%" in text or "+" in text), stored.outcome.detail]
     return who.when_mentioned(*texts) >= delivery.received_at
 
 
-def _said(letter: Letter, settings: Settings) -> CallEvent | None:
-    delivery = letter.delivery
+def _said(stored: Stored, settings: Settings) -> CallEvent | None:
+    delivery = stored.delivery
     if delivery.feed not in settings.feeds:
         return None
     _, said = judge(partial(schemas.understand, delivery, settings.feeds[delivery.feed].timezone))

@@ -412,7 +412,7 @@ def call(id: int) -> Response | str:
     start = min(max(0, request.args.get("from", 0, type=int)), len(story.events))
     told = []
     for event in story.events[start : start + EVENTS]:
-        letters = [(letter, shown.body(letter.delivery)) for letter in here.inbox.with_event(event.event_key, REPEATS)]
+        letters = [(stored, shown.body(stored.delivery)) for stored in here.inbox.with_event(event.event_key, REPEATS)]
         told.append({"number": numbers[event.event_key], "event": event, "said": story.said(event),
                      "gave": story.gave(event), "letters": letters})  # fmt: skip
     columns = [
@@ -444,7 +444,7 @@ def letter_list() -> str:
 def letter(id: int) -> Response | str:
     """One delivery: what came, what it was understood as, what the sender was answered, and what to change."""
     here = connector()
-    found = here.inbox.letter(min(id, LAST_ID))
+    found = here.inbox.delivery(min(id, LAST_ID))
     if found is None:
         return _sentence(
             404, "Такого уведомления нет", f"В приёмном ящике нет уведомления {id}: его не было или срок прошёл."
@@ -493,7 +493,7 @@ def dead() -> str:
 def replay() -> Response:
     """«Понять заново»: the delivery `id`, or with `all` every dead letter like it; then back to where the button was."""
     inbox = connector().inbox
-    chosen = inbox.letter(min(request.form.get("id", 0, type=int), LAST_ID))
+    chosen = inbox.delivery(min(request.form.get("id", 0, type=int), LAST_ID))
     count = 0
     if chosen is not None and chosen.outcome.state in (DEAD, IGNORED):
         ids = inbox.dead_like(chosen, REPLAYED) if request.form.get("all") else [chosen.delivery.id]

@@ -65,11 +65,11 @@ def test_a_delivery_forwarded_twice_is_in_the_call_log_once(node: Node) -> None:
     delivery = node.deliver("rec", **end("1"))
     node.forward()
     before = node.rows()
-    node.inbox.replay([letter.delivery.id for letter in node.inbox.letters()])
+    node.inbox.replay([stored.delivery.id for stored in node.inbox.deliveries()])
     assert node.forward().forwarded == 1
     assert node.rows() == before
-    assert [letter.outcome.state for letter in node.inbox.letters()] == [FORWARDED]
-    assert node.inbox.letters()[0].delivery.body == delivery.body
+    assert [stored.outcome.state for stored in node.inbox.deliveries()] == [FORWARDED]
+    assert node.inbox.deliveries()[0].delivery.body == delivery.body
 
 
 def test_ids_of_call_legs_and_recordings_never_change(node: Node) -> None:
@@ -130,9 +130,9 @@ def test_an_event_that_the_database_refuses_is_dead_and_stops_no_other(node: Nod
         node.deliver("in", **ring(f"1{number}", calling_phone_number=phone))
     report = node.forward()
     assert (report.forwarded, report.dead) == (18, 2)
-    dead = node.inbox.letters(state=DEAD)
-    assert {letter.outcome.reason for letter in dead} == {"indigestible"}
-    assert all("poison" in letter.outcome.detail for letter in dead)
+    dead = node.inbox.deliveries(state=DEAD)
+    assert {stored.outcome.reason for stored in dead} == {"indigestible"}
+    assert all("poison" in stored.outcome.detail for stored in dead)
     assert {row["provider_call_id"] for row in node.rows()} == {f"1{n}" for n in range(20)} - {"13", "111"}
 
 
@@ -147,7 +147,7 @@ def test_our_own_fault_in_the_fold_is_a_dead_letter_with_its_traceback(node: Nod
     node.deliver("rec", **end("2"))
     report = node.forward()
     assert (report.forwarded, report.dead) == (1, 1)
-    (dead,) = node.inbox.letters(state=DEAD)
+    (dead,) = node.inbox.deliveries(state=DEAD)
     assert "payload version 999" in dead.outcome.detail
     assert {row["provider_call_id"]: row["state"] for row in node.rows()} == {"1": "ringing", "2": "ended"}
 
@@ -158,7 +158,7 @@ def test_events_beyond_a_thousand_in_one_call_are_dead_letters_with_that_reason(
     node.deliver("in", **ring("2"))
     report = node.forward()
     assert (report.forwarded, report.dead) == (batch.MOST_EVENTS + 1, 5)
-    assert {letter.outcome.reason for letter in node.inbox.letters(state=DEAD)} == {"too_many_events"}
+    assert {stored.outcome.reason for stored in node.inbox.deliveries(state=DEAD)} == {"too_many_events"}
     assert [row["events_count"] for row in node.rows()] == [batch.MOST_EVENTS, 1]
 
 

@@ -65,8 +65,8 @@ def receipts(service: Service, call: FixtureCall) -> list[int]:
     """When each request was first received, in the order of the files, by the inbox's clock."""
     inbox = service.inbox
     letters = [inbox.with_event(request.event().event_key) for request in call.requests]
-    assert all(letter.outcome.state == "forwarded" for repeats in letters for letter in repeats)
-    return [min(letter.delivery.received_at for letter in repeats) for repeats in letters]
+    assert all(stored.outcome.state == "forwarded" for repeats in letters for stored in repeats)
+    return [min(stored.delivery.received_at for stored in repeats) for repeats in letters]
 
 
 @pytest.mark.parametrize("call", POSTED, ids=name)

@@ -76,12 +76,12 @@ def test_inbox_list_and_show_give_the_body_as_it_came(own: Service) -> None:
     body = '{"call_session_id": 701, "x": "Ещё"}'
     own.post(IN, body)
     own.settled()
-    (letter,) = [letter for letter in own.letters() if letter.delivery.body == body.encode()]
+    (stored,) = [stored for stored in own.deliveries() if stored.delivery.body == body.encode()]
     listed = [
         json.loads(line) for line in own.flask("inbox", "list", "--json", "--status", FORWARDED).stdout.splitlines()
     ]
     assert body in [one["body"] for one in listed]
-    shown = own.flask("inbox", "show", str(letter.delivery.id)).stdout
+    shown = own.flask("inbox", "show", str(stored.delivery.id)).stdout
     assert body in shown
     assert "state: forwarded" in shown
     own.post(IN, "[")
@@ -102,8 +102,8 @@ def test_a_dead_letter_is_forwarded_after_replay(tmp_path: Path) -> None:
         service.start()
         assert service.post(REC, json.dumps(end("702"))).json() == {"status": "accepted"}
         service.settled()
-        (letter,) = service.letters(state=DEAD)
-        assert "ValueError: a fault" in letter.outcome.detail
+        (stored,) = service.deliveries(state=DEAD)
+        assert "ValueError: a fault" in stored.outcome.detail
         assert service.rows(Calls) == []
         service.stop()
         service.root = mended
@@ -111,7 +111,7 @@ def test_a_dead_letter_is_forwarded_after_replay(tmp_path: Path) -> None:
         assert "1 deliveries wait" in service.flask("inbox", "replay", "--status", DEAD).stdout
         assert service.call("702")["disposition"] == "answered"
         service.settled()
-        assert [letter.outcome.state for letter in service.letters()] == [FORWARDED]
+        assert [stored.outcome.state for stored in service.deliveries()] == [FORWARDED]
 
 
 def test_purge_takes_only_what_is_past_its_days(tmp_path: Path) -> None:
@@ -124,9 +124,9 @@ def test_purge_takes_only_what_is_past_its_days(tmp_path: Path) -> None:
         service.settled()
         assert "0 forwarded, 0 ignored deleted" in service.flask("inbox", "purge").stdout
         assert "1 forwarded, 0 ignored deleted" in service.flask("inbox", "purge", "--days", "0").stdout
-        assert [letter.outcome.state for letter in service.letters()] == [DEAD]
+        assert [stored.outcome.state for stored in service.deliveries()] == [DEAD]
         assert "1 dead" in service.flask("inbox", "purge", "--days", "0", "--dead").stdout
-        assert service.letters() == []
+        assert service.deliveries() == []
 
 
 def test_forward_once_without_a_service(tmp_path: Path) -> None:

@@ -100,14 +100,14 @@ def test_a_delivery_reaches_the_call_log_under_any_base_name(deployed: Deployed)
 
 def test_a_cut_body_never_reaches_a_worker(deployed: Deployed) -> None:
     body = json.dumps(ring("5200")).encode()
-    before = len(deployed.letters())
+    before = len(deployed.deliveries())
     for cut in (0, 1, len(body) // 2, len(body) - 1):
         with connected(deployed) as peer:
             peer.sendall(head(f"/hs/UIScom/in?key={UIS_KEY}", f"Content-Length: {len(body)}") + body[:cut])
             peer.shutdown(socket.SHUT_WR)
             assert b" 200 " not in whole(peer)
     assert deployed.post("/hs/UIScom/in", json.dumps(ring("5201"))).status_code == 200
-    assert len(deployed.letters()) == before + 1
+    assert len(deployed.deliveries()) == before + 1
 
 
 def test_slow_senders_occupy_no_worker_and_are_let_go_in_time(deployed: Deployed) -> None:

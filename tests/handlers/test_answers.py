@@ -78,29 +78,31 @@ def test_the_old_address_works_under_any_base_name(base: str, route: str, sqlite
     call = str(next(_ids))
     answer = sqlite_service.post(f"{base}/hs/UIScom/{route}", json.dumps({"call_session_id": call}))
     assert answer.json() == {"status": "accepted"}
-    letter = next(letter for letter in sqlite_service.inbox.letters(limit=5) if call.encode() in letter.delivery.body)
-    assert (letter.delivery.feed, letter.delivery.route) == ("uis", route)
+    stored = next(
+        stored for stored in sqlite_service.inbox.deliveries(limit=5) if call.encode() in stored.delivery.body
+    )
+    assert (stored.delivery.feed, stored.delivery.route) == ("uis", route)
 
 
 @pytest.mark.parametrize("base", ["", "/buh"])
 def test_ping_answers_as_the_1c_service_did_and_stores_nothing(base: str, sqlite_service: Service) -> None:
-    before = len(sqlite_service.letters())
+    before = len(sqlite_service.deliveries())
     answer = sqlite_service.get(f"{base}/hs/UIScom/ping")
     assert (answer.status_code, answer.text) == (200, "HTTP-Сервис работает! Its Work!")
-    assert len(sqlite_service.letters()) == before
+    assert len(sqlite_service.deliveries()) == before
 
 
 def test_a_get_with_nothing_but_the_key_says_that_all_is_well_and_stores_nothing(sqlite_service: Service) -> None:
     sqlite_service.post(IN, json.dumps({"call_session_id": next(_ids)}))
     sqlite_service.post(IN, "[]")
-    before = len(sqlite_service.letters())
+    before = len(sqlite_service.deliveries())
     answer = sqlite_service.get(IN, UIS_KEY)
     assert answer.status_code == 200
     assert "Ключ верный" in answer.text
     assert "Последнее уведомление: " in answer.text
     assert "массив" in answer.text
     assert requests.head(f"{sqlite_service.url}{IN}?key={UIS_KEY}&call_session_id=5", timeout=10).status_code == 200
-    assert len(sqlite_service.letters()) == before
+    assert len(sqlite_service.deliveries()) == before
 
 
 def test_a_provider_that_adds_a_second_question_mark_is_understood(sqlite_service: Service) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from calllog.batch import MOST_EVENTS
-from inbox import DEAD, FORWARDED, IGNORED, Letter
+from inbox import DEAD, FORWARDED, IGNORED, Stored
 from models import Calls
 from tests.rig.service import UIS_KEY, Service, until
 
@@ -20,8 +20,8 @@ def new_id() -> str:
     return str(next(_ids))
 
 
-def last_letter(service: Service, body: bytes) -> Letter:
-    return next(letter for letter in service.inbox.letters(limit=20) if letter.delivery.body == body)
+def last_stored(service: Service, body: bytes) -> Stored:
+    return next(stored for stored in service.inbox.deliveries(limit=20) if stored.delivery.body == body)
 
 
 def goes_on(service: Service) -> None:
@@ -82,9 +82,9 @@ def test_what_cannot_be_a_notification_is_refused_and_kept_as_it_came(case: str,
     answer = sqlite_service.post(PATH, body)
     assert (answer.status_code, answer.json()["error"]) == (status, code)
     assert any("а" <= letter <= "я" for letter in answer.json()["message"])
-    letter = last_letter(sqlite_service, body)
-    assert (letter.outcome.state, letter.outcome.reason) == (DEAD, code)
-    assert letter.outcome.detail == answer.json()["message"]
+    stored = last_stored(sqlite_service, body)
+    assert (stored.outcome.state, stored.outcome.reason) == (DEAD, code)
+    assert stored.outcome.detail == answer.json()["message"]
 
 
 def test_after_every_refusal_the_next_delivery_goes_on(sqlite_service: Service) -> None:
@@ -96,7 +96,7 @@ def test_after_every_refusal_the_next_delivery_goes_on(sqlite_service: Service) 
 @pytest.mark.parametrize("how", ["declared", "chunked"])
 def test_a_body_over_the_limit_is_413_and_not_kept(how: str, sqlite_service: Service) -> None:
     body = b"[" * (1024 * 1024)
-    before = len(sqlite_service.letters())
+    before = len(sqlite_service.deliveries())
     if how == "declared":
         answer = sqlite_service.post(PATH, body)
         status, text = answer.status_code, answer.text
@@ -107,7 +107,7 @@ def test_a_body_over_the_limit_is_413_and_not_kept(how: str, sqlite_service: Ser
         status, text = int(said.split(" ")[1]), said
     assert status == 413
     assert "too_large" in text
-    assert len(sqlite_service.letters()) == before
+    assert len(sqlite_service.deliveries()) == before
     goes_on(sqlite_service)
 
 
@@ -118,8 +118,8 @@ def test_a_body_cut_short_of_its_content_length_is_400_and_kept(sqlite_service: 
     answer = raw(sqlite_service, head, body).decode()
     assert " 400 " in answer.split("\r\n")[0]
     assert "cut_short" in answer
-    letter = last_letter(sqlite_service, body)
-    assert (letter.outcome.state, letter.outcome.reason) == (DEAD, "cut_short")
+    stored = last_stored(sqlite_service, body)
+    assert (stored.outcome.state, stored.outcome.reason) == (DEAD, "cut_short")
     sqlite_service.settled()
     assert sqlite_service.rows(Calls, provider_call_id=call) == []
 
@@ -140,8 +140,8 @@ def test_a_body_that_ends_in_a_broken_chunk_is_kept_as_cut_short(sqlite_service:
     head = f"POST {PATH}?key={UIS_KEY} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     answer = raw(sqlite_service, head, b"%x\r\n%s\r\nzz\r\n" % (len(part), part)).decode()
     assert "cut_short" in answer
-    letter = last_letter(sqlite_service, part)
-    assert (letter.outcome.state, letter.outcome.reason) == (DEAD, "cut_short")
+    stored = last_stored(sqlite_service, part)
+    assert (stored.outcome.state, stored.outcome.reason) == (DEAD, "cut_short")
     assert sqlite_service.rows(Calls, provider_call_id=call) == []
 
 
@@ -153,7 +153,7 @@ def told(service: Service, route: str = PATH, **said: Any) -> dict[str, Any]:
     assert (answer.status_code, answer.json()) == (200, {"status": "accepted"})
     row = service.call(call)
     forwarded = "it is marked forwarded, which comes after its row"
-    until(lambda: last_letter(service, body.encode()).outcome.state == FORWARDED, forwarded)
+    until(lambda: last_stored(service, body.encode()).outcome.state == FORWARDED, forwarded)
     return row
 
 
@@ -290,7 +290,7 @@ def test_the_1001st_event_of_a_call_is_dead_with_that_reason(service: Service) -
         assert answer.json() == {"status": "accepted"}
     assert service.call(call, MOST_EVENTS)["events_count"] == MOST_EVENTS
     service.settled()
-    (dead,) = [letter for letter in service.inbox.letters(state=DEAD) if letter.outcome.reason == "too_many_events"]
+    (dead,) = [stored for stored in service.inbox.deliveries(state=DEAD) if stored.outcome.reason == "too_many_events"]
     assert call in dead.outcome.detail
     goes_on(service)
 
@@ -312,8 +312,8 @@ def test_a_get_with_values_in_quotes_and_in_cp1251_is_a_delivery(sqlite_service:
     answer = sqlite_service.get(f"{PATH}?key={UIS_KEY}&{query}")
     assert answer.json() == {"status": "accepted"}
     assert sqlite_service.call(call)["scenario_name"] == "Привет"
-    (letter,) = [letter for letter in sqlite_service.inbox.letters(limit=5) if call in letter.delivery.query]
-    assert UIS_KEY not in letter.delivery.query
+    (stored,) = [stored for stored in sqlite_service.inbox.deliveries(limit=5) if call in stored.delivery.query]
+    assert UIS_KEY not in stored.delivery.query
 
 
 def test_the_test_button_is_ignored_with_a_sentence(sqlite_service: Service) -> None:
@@ -321,5 +321,5 @@ def test_the_test_button_is_ignored_with_a_sentence(sqlite_service: Service) -> 
     answer = sqlite_service.post("/hs/UIScom/in", body)
     assert (answer.status_code, answer.json()["status"]) == (200, "ignored")
     assert "virtual_phone_number" in answer.json()["reason"]
-    assert last_letter(sqlite_service, body.encode()).outcome.state == IGNORED
+    assert last_stored(sqlite_service, body.encode()).outcome.state == IGNORED
     assert sqlite_service.rows(Calls, provider_call_id="187020303") == []

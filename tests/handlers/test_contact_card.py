@@ -130,12 +130,12 @@ def test_the_question_may_come_as_json_and_in_any_case(sqlite_service: Service):
 
 def test_a_question_creates_no_call_and_stores_nothing(service: Service):
     service.settled()
-    calls, stored = len(service.rows(Calls)), len(service.letters())
+    calls, stored = len(service.rows(Calls)), len(service.deliveries())
     for _ in range(5):
         ask(service, "79201119613", callid="a", type="in", event="INCOMING")
     assert service.post("/crm-api", urlencode({"cmd": "contact"}), key="wrong").status_code == 401
     service.settled()
-    assert (len(service.rows(Calls)), len(service.letters())) == (calls, stored)
+    assert (len(service.rows(Calls)), len(service.deliveries())) == (calls, stored)
 
 
 def test_a_number_is_not_written_to_the_log_whole(sqlite_service: Service):

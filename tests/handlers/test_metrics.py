@@ -218,7 +218,7 @@ def test_a_delivery_has_its_id_as_soon_as_it_is_stored(tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         stored = dict(pool.map(put, range(300)))
     assert len(stored) == 300
-    assert {letter.delivery.id: letter.delivery.body for letter in node.inbox.letters(limit=-1)} == stored
+    assert {stored.delivery.id: stored.delivery.body for stored in node.inbox.deliveries(limit=-1)} == stored
 
 
 # --------------------------------------------------------------------------------------------------------------- alerts

@@ -49,11 +49,11 @@ def test_the_key_may_be_the_password_of_http_basic(guarded: Service) -> None:
 
 @pytest.mark.parametrize(("key", "code"), [("wrong", "wrong_key"), ("ключ\ud83d"[:4], "wrong_key"), (None, "no_key")])
 def test_a_wrong_or_missing_key_is_401_and_nothing_is_kept(key: str | None, code: str, guarded: Service) -> None:
-    before = len(guarded.letters())
+    before = len(guarded.deliveries())
     answer = post(guarded, key)
     assert (answer.status_code, answer.json()["error"]) == (401, code)
     assert "WWW-Authenticate" in answer.headers
-    assert len(guarded.letters()) == before
+    assert len(guarded.deliveries()) == before
 
 
 def test_a_browser_is_shown_the_sentence_and_no_log_in_window(guarded: Service) -> None:
@@ -112,8 +112,10 @@ def test_the_stored_query_never_has_the_key(guarded: Service) -> None:
         f"{guarded.url}{IN}?key=new%2Bkey&call_session_id=556", headers={"X-Forwarded-For": "192.0.2.7"}, timeout=10
     )
     assert answer.json() == {"status": "accepted"}
-    assert {letter.delivery.query for letter in guarded.letters() if letter.delivery.query} == {"call_session_id=556"}
-    assert {letter.delivery.client_address for letter in guarded.letters(feed="uis")} >= {"192.0.2.7"}
+    assert {stored.delivery.query for stored in guarded.deliveries() if stored.delivery.query} == {
+        "call_session_id=556"
+    }
+    assert {stored.delivery.client_address for stored in guarded.deliveries(feed="uis")} >= {"192.0.2.7"}
 
 
 def test_a_peer_on_a_unix_socket_is_a_trusted_proxy(tmp_path: Path) -> None:

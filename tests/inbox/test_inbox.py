@@ -40,7 +40,7 @@ def test_who_arrives_together_shares_a_sync(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(50) as senders:
         list(senders.map(send, range(200)))
-    assert len(inbox.letters(limit=1000)) == 200
+    assert len(inbox.deliveries(limit=1000)) == 200
     assert commits(tmp_path / "inbox" / "inbox.db-wal") - before < 100
 
 
@@ -49,7 +49,9 @@ def test_two_processes_worth_of_writers_take_turns(tmp_path: Path) -> None:
     one, two = Inbox(tmp_path / "inbox"), Inbox(tmp_path / "inbox")
     with ThreadPoolExecutor(16) as senders:
         list(senders.map(lambda n: (one if n % 2 else two).put(delivery(n), Outcome()), range(400)))
-    assert sorted(letter.delivery.query for letter in one.letters(limit=1000)) == sorted(f"n={n}" for n in range(400))
+    assert sorted(stored.delivery.query for stored in one.deliveries(limit=1000)) == sorted(
+        f"n={n}" for n in range(400)
+    )
     assert one.counters()[0][:4] == ("uis", RECEIVED, "", 400)
 
 
@@ -73,7 +75,7 @@ def test_a_row_that_cannot_be_stored_stops_no_other(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [letter.delivery.query for letter in inbox.letters()] == ["n=1"]
+    assert [stored.delivery.query for stored in inbox.deliveries()] == ["n=1"]
     assert len(said) == 3
     assert "n=1" in said
 
@@ -82,9 +84,9 @@ def test_what_is_stored_is_what_came(tmp_path: Path) -> None:
     inbox = Inbox(tmp_path / "inbox")
     sent = Delivery("uis", "rec", b"\x00\xff{", "a=%D0", "GET", "text/plain", 7, 1_700_000_000_000, "192.0.2.1")
     inbox.put(sent, Outcome(DEAD, "not_text", "почему"))
-    (letter,) = inbox.letters()
-    assert letter.delivery == Delivery(**{**{k: getattr(sent, k) for k in Delivery.__slots__}, "id": 1})
-    assert letter.outcome == Outcome(DEAD, "not_text", "почему")
+    (stored,) = inbox.deliveries()
+    assert stored.delivery == Delivery(**{**{k: getattr(sent, k) for k in Delivery.__slots__}, "id": 1})
+    assert stored.outcome == Outcome(DEAD, "not_text", "почему")
 
 
 def test_purge_takes_what_is_past_its_days_but_no_waiting_and_no_dead_ones(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import requests
 import models
 import schemas
 from calllog import database
-from inbox import Inbox, Letter
+from inbox import Inbox, Stored
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEYS = {feed: f"test-{feed}-key" for feed in schemas.feeds()}  # of whatever feeds there are
@@ -202,9 +202,9 @@ class Service:
         """The service's inbox, opened beside it."""
         return Inbox(self.data_dir / "inbox")
 
-    def letters(self, **where: Any) -> list[Letter]:
+    def deliveries(self, **where: Any) -> list[Stored]:
         """Stored deliveries, the oldest first."""
-        return self.inbox.letters(limit=1_000_000, **where)[::-1]
+        return self.inbox.deliveries(limit=1_000_000, **where)[::-1]
 
     def settled(self, seconds: float = 60) -> None:
         """Wait until nothing waits to be forwarded."""

@@ -190,8 +190,8 @@ def post(service: Service, body: str | dict[str, Any]) -> tuple[int, dict[str, A
 
 def kept(service: Service, call_id: str) -> tuple[str, str]:
     """(state, reason) of the one stored delivery whose body has the id."""
-    (letter,) = [one for one in service.letters(feed="hooktype") if call_id.encode() in one.delivery.body]
-    return letter.outcome.state, letter.outcome.reason
+    (stored,) = [one for one in service.deliveries(feed="hooktype") if call_id.encode() in one.delivery.body]
+    return stored.outcome.state, stored.outcome.reason
 
 
 def test_the_unclosed_example_is_refused_with_a_clear_reason_and_kept(sqlite_service: Service):
@@ -244,5 +244,5 @@ def test_a_hook_sent_again_in_other_words_is_one_event(sqlite_service: Service):
     sqlite_service.settled()
     row = sqlite_service.call(id)
     assert (row["events_count"], row["talk_seconds"], row["disposition"]) == (1, 26, "answered")
-    found = [one for one in sqlite_service.letters(feed="hooktype") if id.encode() in one.delivery.body]
+    found = [one for one in sqlite_service.deliveries(feed="hooktype") if id.encode() in one.delivery.body]
     assert [one.outcome.state for one in found] == [FORWARDED] * 3

@@ -369,8 +369,8 @@ def answer_to(service: Service, said: dict[str, Any] | str) -> tuple[int, dict[s
 
 def kept(service: Service, mark: str) -> tuple[str, str]:
     """(state, reason) of the one stored delivery whose body has the mark."""
-    (letter,) = [one for one in service.letters(feed="mtt") if mark.encode() in one.delivery.body]
-    return letter.outcome.state, letter.outcome.reason
+    (stored,) = [one for one in service.deliveries(feed="mtt") if mark.encode() in one.delivery.body]
+    return stored.outcome.state, stored.outcome.reason
 
 
 def test_an_unknown_event_is_kept_and_has_no_effect(sqlite_service: Service):
@@ -407,7 +407,7 @@ def test_an_event_sent_again_in_other_words_is_one_event(sqlite_service: Service
         assert answer_to(sqlite_service, body) == (200, {"status": "accepted"})
     sqlite_service.settled()
     assert sqlite_service.call(conf)["events_count"] == 1
-    found = [one for one in sqlite_service.letters(feed="mtt") if conf.encode() in one.delivery.body]
+    found = [one for one in sqlite_service.deliveries(feed="mtt") if conf.encode() in one.delivery.body]
     assert [one.outcome.state for one in found] == [FORWARDED] * 3
 
 

@@ -234,9 +234,9 @@ def test_an_event_without_callid_is_refused_in_words_and_kept(sqlite_service: Se
         assert answer.status_code == 422
         assert answer.json()["error"] == "no_call_id"
         assert "callid" in answer.json()["message"]
-        letter = sqlite_service.inbox.letters(feed="xvb", limit=1)[0]
-        assert (letter.outcome.state, letter.delivery.body) == (DEAD, text.encode())
-        assert letter.outcome.detail == answer.json()["message"]
+        stored = sqlite_service.inbox.deliveries(feed="xvb", limit=1)[0]
+        assert (stored.outcome.state, stored.delivery.body) == (DEAD, text.encode())
+        assert stored.outcome.detail == answer.json()["message"]
 
 
 def test_an_event_without_its_name_is_refused_and_kept(sqlite_service: Service):
@@ -246,7 +246,7 @@ def test_an_event_without_its_name_is_refused_and_kept(sqlite_service: Service):
         answer = post(sqlite_service, said)
         assert answer.status_code == 422
         assert absent in answer.json()["message"]
-        assert sqlite_service.inbox.letters(feed="xvb", limit=1)[0].outcome.state == DEAD
+        assert sqlite_service.inbox.deliveries(feed="xvb", limit=1)[0].outcome.state == DEAD
 
 
 @pytest.mark.parametrize("body", ["", "[]", '"cmd=event"', "{", '{"cmd": "event"', "просто текст", "\x00", "[" * 990])
@@ -254,8 +254,8 @@ def test_what_is_no_form_and_no_object_is_refused_and_kept(sqlite_service: Servi
     answer = sqlite_service.post("/crm-api", body, key=XVB_KEY)
     assert answer.status_code == 400
     assert answer.json()["message"]
-    letter = sqlite_service.inbox.letters(feed="xvb", limit=1)[0]
-    assert (letter.outcome.state, letter.delivery.body) == (DEAD, body.encode())
+    stored = sqlite_service.inbox.deliveries(feed="xvb", limit=1)[0]
+    assert (stored.outcome.state, stored.delivery.body) == (DEAD, body.encode())
 
 
 @pytest.mark.parametrize("said", [{"cmd": "history"}, {"cmd": "event", "event": "TRANSFERRED"}])
@@ -265,7 +265,7 @@ def test_an_unknown_command_or_event_is_acknowledged_and_kept(sqlite_service: Se
     assert answer.status_code == 200
     assert answer.json()["status"] == "ignored"
     assert answer.json()["reason"]
-    assert sqlite_service.inbox.letters(feed="xvb", limit=1)[0].outcome.state == IGNORED
+    assert sqlite_service.inbox.deliveries(feed="xvb", limit=1)[0].outcome.state == IGNORED
     assert sqlite_service.rows(Calls, provider_call_id=call) == []
 
 
@@ -314,12 +314,12 @@ def refused(service: Service, reason: str) -> int:
 
 
 def test_a_header_that_names_another_tenant_is_refused_and_not_stored(sqlite_service: Service):
-    stored, before = len(sqlite_service.letters(feed="xvb")), refused(sqlite_service, "access_code_differs")
+    stored, before = len(sqlite_service.deliveries(feed="xvb")), refused(sqlite_service, "access_code_differs")
     for said in (event(new_id(), "INCOMING"), {"access_code": "10019", "cmd": "contact", "phone": "79201119613"}):
         answer = post(sqlite_service, said, headers={"X-XVB-AC": "10020"})
         assert answer.status_code == 403
         assert "X-XVB-AC" in answer.json()["message"]
-    assert len(sqlite_service.letters(feed="xvb")) == stored
+    assert len(sqlite_service.deliveries(feed="xvb")) == stored
     until(lambda: refused(sqlite_service, "access_code_differs") == before + 2, "the refusals are counted")
 
 
@@ -338,23 +338,23 @@ def for_two_tenants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servic
 def test_only_listed_tenants_are_let_in(for_two_tenants: Service):
     for known in ("10019", "10077"):
         assert post(for_two_tenants, event(new_id(), "INCOMING", access_code=known)).ok
-    stored = len(for_two_tenants.letters())
+    stored = len(for_two_tenants.deliveries())
     for stranger in ("10018", "1001", "", "10019, 10077"):
         answer = post(for_two_tenants, event(new_id(), "INCOMING", access_code=stranger))
         assert answer.status_code == 403
         assert "access_code" in answer.json()["message"]
     asked = {"access_code": "10018", "cmd": "contact", "phone": "79201119613"}
     assert post(for_two_tenants, asked).status_code == 403
-    assert len(for_two_tenants.letters()) == stored
+    assert len(for_two_tenants.deliveries()) == stored
     until(lambda: refused(for_two_tenants, "unknown_tenant") == 5, "the refusals are counted")
 
 
 def test_a_wrong_or_missing_key_is_refused_and_not_stored(sqlite_service: Service):
-    stored = len(sqlite_service.letters())
+    stored = len(sqlite_service.deliveries())
     body = urlencode(event(new_id(), "INCOMING"))
     for key in ("wrong", None, "test-uis-key"):
         assert sqlite_service.post("/crm-api", body, key=key).status_code == 401
-    assert len(sqlite_service.letters()) == stored
+    assert len(sqlite_service.deliveries()) == stored
 
 
 def test_the_key_may_be_the_password_of_basic(sqlite_service: Service):
@@ -363,11 +363,11 @@ def test_the_key_may_be_the_password_of_basic(sqlite_service: Service):
 
 
 def test_get_with_the_key_says_that_it_is_right_and_stores_nothing(sqlite_service: Service):
-    stored = len(sqlite_service.letters())
+    stored = len(sqlite_service.deliveries())
     answer = sqlite_service.get("/crm-api", key=XVB_KEY)
     assert answer.status_code == 200
     assert "Ключ верный" in answer.text
-    assert len(sqlite_service.letters()) == stored
+    assert len(sqlite_service.deliveries()) == stored
     assert sqlite_service.get("/crm-api").status_code == 401
 
 
@@ -378,7 +378,7 @@ def test_get_with_parameters_is_a_delivery(sqlite_service: Service):
     )
     assert answer.json() == {"status": "accepted"}
     assert sqlite_service.call(call)["state"] == "ringing"
-    assert sqlite_service.inbox.letters(feed="xvb", limit=1)[0].outcome.state == FORWARDED
+    assert sqlite_service.inbox.deliveries(feed="xvb", limit=1)[0].outcome.state == FORWARDED
 
 
 def test_feeds_show_prints_the_address_and_what_to_tick(sqlite_service: Service):

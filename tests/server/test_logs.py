@@ -241,7 +241,7 @@ def test_no_log_of_a_full_run_has_a_key_a_number_a_link_or_a_body(service: Servi
         until(lambda: "forwarding failed for our own fault" in service.log(), "a batch failed for our own fault")
         (tmp_path / "fault").unlink()
         service.settled()
-        letters = service.letters()
+        letters = service.deliveries()
         service.stop()
 
     said = service.log()
@@ -258,11 +258,11 @@ def test_no_log_of_a_full_run_has_a_key_a_number_a_link_or_a_body(service: Servi
     assert "89202223344"[1:] in sent.numbers()
 
     # what can be told is told: every delivery by its id, our own faults by their places
-    for letter in letters:
-        assert re.search(rf"delivery {letter.delivery.id}\b", said), letter.outcome
-    faults = [letter for letter in letters if letter.outcome.reason == "our_fault"]
-    assert {letter.delivery.feed for letter in faults} == {"mtt", "hooktype"}
-    assert all(letter.outcome.state == DEAD for letter in faults)
+    for stored in letters:
+        assert re.search(rf"delivery {stored.delivery.id}\b", said), stored.outcome
+    faults = [stored for stored in letters if stored.outcome.reason == "our_fault"]
+    assert {stored.delivery.feed for stored in faults} == {"mtt", "hooktype"}
+    assert all(stored.outcome.state == DEAD for stored in faults)
     for what in (
         "a warning: +7920***3344",
         "a print: 8920***3344",

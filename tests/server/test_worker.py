@@ -96,7 +96,7 @@ def test_no_answer_leaves_before_its_delivery_is_on_disk_and_no_thread_waits_for
         let_go()
         for connection in connections:
             assert answers(connection, 1) == [(200, {"status": "accepted"})]
-    stored = [json.loads(letter.delivery.body)["call_session_id"] for letter in service.letters()]
+    stored = [json.loads(stored.delivery.body)["call_session_id"] for stored in service.deliveries()]
     assert sorted(stored) == [str(call) for call in range(100, 120)]
     for connection in connections:  # each is kept for the next request
         connection.sendall(request("after"))
@@ -115,7 +115,7 @@ def test_whoever_has_waited_eight_seconds_is_told_to_come_again(service: Service
         let_go()
         connection.sendall(request(1))
         assert answers(connection, 1) == [(200, {"status": "accepted"})]
-    assert len(service.letters()) == 1  # what was given up is not stored afterwards
+    assert len(service.deliveries()) == 1  # what was given up is not stored afterwards
     connection.close()
 
 
@@ -127,14 +127,14 @@ def test_a_refusal_too_waits_for_the_disk_and_keeps_no_thread(service: Service) 
         let_go()
         ((status, body),) = answers(connection, 1)
     assert (status, body["error"]) == (422, "no_call_id")
-    assert [letter.outcome.reason for letter in service.letters()] == ["no_call_id"]
+    assert [stored.outcome.reason for stored in service.deliveries()] == ["no_call_id"]
 
 
 def test_two_requests_in_one_packet_are_both_answered(service: Service) -> None:
     with connect(service) as connection:
         connection.sendall(request(1) + request(2) + request(3))
         assert answers(connection, 3) == [(200, {"status": "accepted"})] * 3
-    bodies = [json.loads(letter.delivery.body)["call_session_id"] for letter in service.letters()]
+    bodies = [json.loads(stored.delivery.body)["call_session_id"] for stored in service.deliveries()]
     assert bodies == ["1", "2", "3"]
 
 
@@ -162,7 +162,7 @@ def test_a_sender_that_hangs_up_while_it_waits_leaves_nothing_behind(service: Se
         let_go()
         assert answers(first, 1) == [(200, {"status": "accepted"})]
         first.close()
-    until(lambda: len(service.letters()) == 32, "what came is stored, told or not")
+    until(lambda: len(service.deliveries()) == 32, "what came is stored, told or not")
     until(lambda: worker.num_fds() < before + 5, f"no descriptor of thirty-one is left over: {before} before")
     assert service.post("/hs/UIScom/in", json.dumps(ring("200"))).ok
     assert "Traceback" not in service.log()
@@ -185,7 +185,7 @@ def test_who_does_not_close_his_connection_keeps_nobody_elses_answer(service: Se
         connection.settimeout(10)
         assert connection.recv(1) == b""  # the service has closed its side, and in the end the other one too
         connection.close()
-    assert len(service.letters()) == 9
+    assert len(service.deliveries()) == 9
 
 
 def test_a_fault_after_the_promise_sends_nothing(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_loop_that_was_held_up_does_not_deny_what_is_stored(tmp_path: Path) ->
             until(lambda: "held up" in service.log(), "the loop is held up")
             let_go()
             assert answers(connection, 1) == [(200, {"status": "accepted"})]
-    assert len(service.letters()) == 1
+    assert len(service.deliveries()) == 1
 
 
 def test_a_wake_up_that_comes_too_late_is_written_into_nobody_elses_file(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_service_that_stops_answers_what_it_has_taken(service: Service) -> Non
         assert answers(connection, 1) == [(200, {"status": "accepted"})]
         connection.close()
         stopping.join()
-    assert len(service.letters()) == 1
+    assert len(service.deliveries()) == 1
 
 
 # ---------------------------------------------------------------------------------------------- the worker that forwards

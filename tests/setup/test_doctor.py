@@ -15,7 +15,7 @@ import pytest
 
 import schemas
 from config import FeedSettings
-from inbox import Letter, now
+from inbox import Stored, now
 from inbox.judge import judge
 from schemas.uis import SAMPLE_CALL_ID
 from setup import doctor, uis
@@ -118,7 +118,7 @@ def findings(service: Service, feed: str = "uis", status: int = 1) -> dict[str, 
             assert all(line in told.stdout for line in one[said].splitlines())
         if one["delivery"]:
             assert f"flask inbox show {one['delivery']}" in told.stdout
-            assert service.inbox.letter(one["delivery"]) is not None
+            assert service.inbox.delivery(one["delivery"]) is not None
     return {one["code"]: one for one in found}
 
 
@@ -152,13 +152,13 @@ def test_a_repeat_of_the_same_body_is_no_second_notification(service: Service) -
     assert findings(service, status=0) == {}
 
 
-def letters(calls: list[FixtureCall], feed: str) -> Iterator[Letter]:
+def letters(calls: list[FixtureCall], feed: str) -> Iterator[Stored]:
     """The fixture's deliveries of a feed, as the inbox would have them."""
     for one in calls:
         for number, (request, at) in enumerate(zip(one.requests, one.receipts(), strict=True), 1):
             if request.feed == feed:
                 delivery = replace(request.delivery(at), id=number)
-                yield Letter(delivery, judge(partial(schemas.recognise, delivery))[0], None)
+                yield Stored(delivery, judge(partial(schemas.recognise, delivery))[0], None)
 
 
 # fixtures that were made of a wrong setting; every other one is right
@@ -526,10 +526,10 @@ def test_memory_does_not_grow_with_the_letters(tmp_path: Path) -> None:
     examination = doctor._Examination(FeedSettings("uis", keys=("k",)))
     fixture = next(one for one in fixture_calls() if one.name == "uis/incoming-answered")
     for number in range(3_000):
-        for letter in letters([fixture], "uis"):
-            body = letter.delivery.body.replace(b"2846103901", str(number).encode())
+        for stored in letters([fixture], "uis"):
+            body = stored.delivery.body.replace(b"2846103901", str(number).encode())
             body = body.replace("Завершение звонкак".encode(), f"Имя {number}".encode())
-            examination.add(replace(letter, delivery=replace(letter.delivery, body=body)))
+            examination.add(replace(stored, delivery=replace(stored.delivery, body=body)))
     assert len(examination.labels) <= doctor.MOST_LABELS + 1
     assert len(examination.calls) <= doctor.MOST_CALLS
     assert len(examination.minutes) <= 2 * doctor.FARTHEST + 1

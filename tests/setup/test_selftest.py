@@ -50,14 +50,14 @@ def failed(service: Service, **environment: str) -> str:
 
 
 def test_a_service_that_is_well_is_told_so_and_no_call_appears(own: Service) -> None:
-    before = len(own.letters())
+    before = len(own.deliveries())
     said = own.flask("check", "--send").stdout
     assert f"self-test: POST {own.url}/hs/UIScom/in?key=*** (uis)" in said
     assert UIS_KEY not in said
-    (letter,) = own.letters()[before:]
-    assert f"it is delivery {letter.delivery.id} of this inbox" in said
+    (stored,) = own.deliveries()[before:]
+    assert f"it is delivery {stored.delivery.id} of this inbox" in said
     assert "the way from the provider is not tested" in said
-    assert letter.outcome.state == IGNORED
+    assert stored.outcome.state == IGNORED
     own.settled()
     assert own.rows(Calls) == []
 
@@ -69,14 +69,14 @@ def test_every_feed_can_be_tested_so(feed: str, own: Service) -> None:
     assert f"({feed})" in said
     assert "of this inbox" in said
     own.settled()
-    assert own.letters(feed=feed)[-1].outcome.state == IGNORED
+    assert own.deliveries(feed=feed)[-1].outcome.state == IGNORED
     assert own.rows(Calls) == []
 
 
 def test_check_alone_sends_nothing(own: Service) -> None:
-    before = len(own.letters())
+    before = len(own.deliveries())
     assert "self-test:" not in own.flask("check").stdout
-    assert len(own.letters()) == before
+    assert len(own.deliveries()) == before
 
 
 def test_what_is_set_wrong_at_our_own_side_is_said(own: Service, tmp_path: Path) -> None:

@@ -157,8 +157,10 @@ def settle(
     processes.set_clock(0)
     service.stop()
     processes.start_service()
-    warm = Inbox(service.data_dir / "inbox").letters(limit=1)[0].delivery.id
-    until(lambda: Inbox(service.data_dir / "inbox").letters(limit=1)[0].delivery.id > warm + 300, "traffic flows", 120)
+    warm = Inbox(service.data_dir / "inbox").deliveries(limit=1)[0].delivery.id
+    until(
+        lambda: Inbox(service.data_dir / "inbox").deliveries(limit=1)[0].delivery.id > warm + 300, "traffic flows", 120
+    )
     generator.send_signal(signal.SIGTERM)
     assert generator.wait(120) == 0
     inbox = Inbox(service.data_dir / "inbox")

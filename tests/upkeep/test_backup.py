@@ -95,7 +95,7 @@ def test_a_backup_under_load_restores_into_an_empty_data_dir(on_sqlite: Service,
         new.start(upgrade=False)
         new.settled()
         holds(new, before)
-        assert len(new.letters()) == files["inbox.db"]["deliveries"]
+        assert len(new.deliveries()) == files["inbox.db"]["deliveries"]
         there = told(new)
         assert {call: row for call, row in told(on_sqlite).items() if call in before}.keys() <= there.keys()
         assert new.inbox.node() == on_sqlite.inbox.node()
@@ -252,7 +252,7 @@ def test_who_was_forgotten_does_not_come_back_with_an_older_copy(on_sqlite: Serv
     said = on_sqlite.flask("restore", str(backup), "--inbox", "--calls", "--yes").stdout
     assert "the copy held: 1 calls, 1 call_events, 1 deliveries; deleted again" in said
     assert told(on_sqlite).keys() == {"2"}
-    assert len(on_sqlite.letters()) == 1
+    assert len(on_sqlite.deliveries()) == 1
     on_sqlite.start(upgrade=False)
     on_sqlite.post(REC, json.dumps(end("1", calling_phone_number=PERSON)))
     on_sqlite.settled()
@@ -293,7 +293,7 @@ def test_a_restore_killed_at_any_step_leaves_the_old_log_or_the_new_one(tmp_path
             [sys.executable, "-m", "tests.rig.crash", "before", str(at), *arguments],
             cwd=ROOT, env=service.environment, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
-        calls, letters = tuple(sorted(told(service))), len(service.letters())
+        calls, letters = tuple(sorted(told(service))), len(service.deliveries())
         seen.add((calls, letters))
         assert calls in {("1",), ("1", "2")}, (at, done.stderr)
         assert letters in {1, 2}

@@ -169,7 +169,7 @@ def test_a_copy_killed_in_the_middle_is_no_call_log_and_is_made_anew(tmp_path: P
     service.flask("db", "copy", target, "--again")
     assert rows(target, Calls) == rows(source, Calls)
     assert too_early.forward().forwarded == 1
-    assert not node.inbox.letters(state=RECEIVED)
+    assert not node.inbox.deliveries(state=RECEIVED)
 
 
 def test_a_target_that_is_in_use_is_refused_and_left_alone(tmp_path: Path, two: tuple[str, str]) -> None:

@@ -116,7 +116,7 @@ def test_a_purge_deletes_what_is_past_its_days_and_tells_of_it(stopped: Service)
     assert kept.keys() == {"open", "between", "new"}
     whole(stopped)
     assert rows(stopped.database_url, models.ChangeCounter)[0]["change_no"] == counter
-    assert [letter.outcome.state for letter in stopped.letters()] == [FORWARDED, FORWARDED]
+    assert [stored.outcome.state for stored in stopped.deliveries()] == [FORWARDED, FORWARDED]
     (act,) = acts(stopped)
     assert (act["kind"], act["whole"]) == ("purge", True)
     assert act["counts"] == {
@@ -135,7 +135,7 @@ def test_without_calls_days_calls_and_dead_letters_stay(stopped: Service):
     aged(stopped)
     assert "kept for ever" in stopped.flask("purge").stdout
     assert len(ids(stopped)) == 453
-    assert [letter.outcome.state for letter in stopped.letters()] == [FORWARDED, FORWARDED, DEAD]
+    assert [stored.outcome.state for stored in stopped.deliveries()] == [FORWARDED, FORWARDED, DEAD]
 
 
 def test_an_event_older_than_calls_days_is_ignored_and_says_so(stopped: Service):
@@ -146,9 +146,9 @@ def test_an_event_older_than_calls_days_is_ignored_and_says_so(stopped: Service)
     node.forward()
     node.forwarder.close()
     assert ids(stopped) == {"in time"}
-    assert [(one.outcome.state, one.outcome.reason) for one in stopped.letters()][:2] == [(IGNORED, "too_old")] * 2
-    assert "CALLS_DAYS (30)" in stopped.letters()[0].outcome.detail
-    assert stopped.letters()[0].delivery.body
+    assert [(one.outcome.state, one.outcome.reason) for one in stopped.deliveries()][:2] == [(IGNORED, "too_old")] * 2
+    assert "CALLS_DAYS (30)" in stopped.deliveries()[0].outcome.detail
+    assert stopped.deliveries()[0].delivery.body
     # with a longer term a replay brings it in
     stopped.flask("inbox", "replay", "--status", IGNORED)
     assert "2 forwarded" in stopped.flask("forward", "--once", CALLS_DAYS="0").stdout
@@ -223,7 +223,7 @@ def test_forget_removes_a_person_everywhere_and_leaves_no_digit_behind(running: 
     assert running.rows(Calls) == others
     whole(running)
     assert [row["client_number"] for row in running.rows(Contacts)] == [OTHER]
-    assert len(running.letters()) == 2
+    assert len(running.deliveries()) == 2
     (act,) = acts(running)
     assert act["counts"]["calls"] == 2
     assert act["counts"]["deliveries"] == 7
@@ -241,7 +241,7 @@ def test_forget_removes_a_person_everywhere_and_leaves_no_digit_behind(running: 
 
 def test_a_replay_and_a_late_delivery_do_not_bring_a_person_back_but_a_new_call_is_a_call(running: Service):
     known(running)
-    bodies = [(letter.delivery.route, letter.delivery.body) for letter in running.letters(state=FORWARDED)]
+    bodies = [(stored.delivery.route, stored.delivery.body) for stored in running.deliveries(state=FORWARDED)]
     earlier = now() - 60_000
     running.flask("forget", PERSON, "--yes")
     for route, body in bodies[:4]:  # the provider sends all again
@@ -252,19 +252,19 @@ def test_a_replay_and_a_late_delivery_do_not_bring_a_person_back_but_a_new_call_
     running.post(REC, json.dumps(ended("5", earlier)))  # a call that nobody had told of yet
     running.settled()
     assert ids(running) == {"3"}
-    late = running.letters()[2:]
+    late = running.deliveries()[2:]
     assert [(one.outcome.state, one.outcome.reason) for one in late] == [(IGNORED, "forgotten")] * 6
     assert {(one.delivery.body, one.delivery.query, one.outcome.event_key) for one in late} == {(b"", "", "")}
     running.flask("inbox", "replay", "--status", IGNORED)
     running.flask("calls", "rebuild")
     running.settled()
     assert ids(running) == {"3"}
-    assert len(running.letters(state=IGNORED)) == 6
+    assert len(running.deliveries(state=IGNORED)) == 6
     assert holds_digits(running.data_dir) == []
     # a new call of the same person
     running.post(IN, json.dumps(said("6", now() + 1000)))
     assert running.call("6")["client_number"] == PERSON
-    before = (running.rows(Calls), running.inbox.path.parent.joinpath("forgotten").read_text(), running.letters())
+    before = (running.rows(Calls), running.inbox.path.parent.joinpath("forgotten").read_text(), running.deliveries())
     assert "nothing was there" in running.flask("forget", "--again").stdout, before
     assert "6" in ids(running)
 
@@ -278,9 +278,9 @@ def test_what_waits_when_a_person_is_forgotten_is_forgotten_too(stopped: Service
     node.deliver("rec", **ended("2"))
     form = f"call_session_id=3&calling_phone_number={quote('+7 (920) 111-96-13')}"
     stopped.inbox.put(Delivery("uis", "rec", form.encode(), received_at=now()), Outcome())
-    assert len(stopped.letters(state=RECEIVED)) == 4
+    assert len(stopped.deliveries(state=RECEIVED)) == 4
     stopped.flask("forget", PERSON, "--yes")
-    assert stopped.letters() == []
+    assert stopped.deliveries() == []
     assert node.forward().moved == 0
     assert ids(stopped) == set()
     node.forwarder.close()
@@ -309,7 +309,7 @@ def test_one_of_the_companys_own_numbers_is_not_forgotten_by_mistake(running: Se
     assert len(ids(running)) == 4
     assert "1 calls" in running.flask("forget", "89161234567", "--yes", "--yes-own").stdout
     assert ids(running) == {"1", "2", "3"}
-    assert len(running.letters(feed="uis")) == 9
+    assert len(running.deliveries(feed="uis")) == 9
 
 
 @pytest.mark.parametrize(

@@ -160,8 +160,8 @@ def test_a_command_from_elsewhere_is_refused(headers: dict[str, str], right: boo
     data = {"id": "2", "back": "dead", "token": token(service) if right else "0" * 64}
     said = look(service, "/replay", method="POST", headers=headers, data=data, allow_redirects=False)
     assert said.status_code == 403
-    assert service.inbox.letter(2).outcome.state == DEAD  # type: ignore[union-attr]
-    settled = service.inbox.letter(2).settled_at  # type: ignore[union-attr]
+    assert service.inbox.delivery(2).outcome.state == DEAD  # type: ignore[union-attr]
+    settled = service.inbox.delivery(2).settled_at  # type: ignore[union-attr]
     assert settled is None  # nobody looked at it again
 
 
@@ -171,9 +171,9 @@ def test_a_command_is_a_post(service: Service):
 
 def test_understand_again_comes_back_to_where_the_button_was(service: Service):
     service.post(IN, NO_COMMA % 2)
-    last = service.letters()[-1].delivery.id
+    last = service.deliveries()[-1].delivery.id
     for back, where in (("letter", f"/inbox/{last}?replayed=1"), ("dead", "/dead?replayed=1")):
-        until(lambda: service.inbox.letter(last).outcome.state == DEAD, "it is dead again")  # type: ignore[union-attr]
+        until(lambda: service.inbox.delivery(last).outcome.state == DEAD, "it is dead again")  # type: ignore[union-attr]
         data = {"id": str(last), "back": back, "token": token(service)}
         said = look(
             service, "/replay", method="POST", data=data, allow_redirects=False, headers={"Origin": service.url}

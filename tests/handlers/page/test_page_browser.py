@@ -86,7 +86,7 @@ def click(browser: Browser, by: str, what: str) -> None:
 
 
 def newest(service: Service) -> int:
-    return service.letters()[-1].delivery.id
+    return service.deliveries()[-1].delivery.id
 
 
 # ------------------------------------------------------------------------------------------------- it lives
@@ -285,7 +285,7 @@ def test_a_form_on_another_origin_presses_nothing(service: Service, browser: Bro
     id = newest(service)
     browser.get(f"{service.url}/inbox/{id}")
     token = browser.find_element(By.NAME, "token").get_attribute("value")
-    settled = service.inbox.letter(id).settled_at  # type: ignore[union-attr]
+    settled = service.inbox.delivery(id).settled_at  # type: ignore[union-attr]
 
     class Evil(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # even with the token, were it ever found out
@@ -315,9 +315,9 @@ def test_a_form_on_another_origin_presses_nothing(service: Service, browser: Bro
                 )
         finally:
             evil.shutdown()
-    letter = service.inbox.letter(id)
-    assert letter is not None
-    assert (letter.outcome.state, letter.settled_at) == (DEAD, settled)
+    stored = service.inbox.delivery(id)
+    assert stored is not None
+    assert (stored.outcome.state, stored.settled_at) == (DEAD, settled)
     browser.complaints()  # the 403s
 
 
@@ -394,9 +394,9 @@ def test_nothing_that_is_sent_is_executed_and_all_of_it_is_seen(attack: str, bro
         service.settled()
         log_in(browser, service)
         calls = [row["id"] for row in service.rows(models.Calls)]
-        letters = [letter.delivery.id for letter in service.letters()]
+        letters = [stored.delivery.id for stored in service.deliveries()]
         assert len(calls) >= 4
-        states = {letter.outcome.state for letter in service.letters()}
+        states = {stored.outcome.state for stored in service.deliveries()}
         assert {DEAD, FORWARDED} <= states
         told = ""
         paths = [
