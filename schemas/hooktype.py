@@ -16,7 +16,7 @@ from schemas.fields import CallId, FeedSchema, Moment, Seconds, Text, load, mill
 from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read
 
 PROVIDER = "hooktype"
-FORM = Form(body="«Тело запроса JSON» вебхука", url="«Url»")
+FORM = Form(body="«Тело запроса JSON» вебхука", url="«Url»", call_id="SessionID")
 ADDRESS = "/hooktype"
 
 

@@ -18,7 +18,9 @@ from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read
 PROVIDER = "mtt"
 ZONE = "Europe/Moscow"  # of `data`, whatever the call log's zone is
 SETTLES = True  # the end of an unanswered call is told by silence: see SETTLE_SECONDS
-FORM = Form(body="уведомления (параметр event_URL ответа на getControlCallFollowMe)", url="event_URL")
+FORM = Form(
+    body="уведомления (параметр event_URL ответа на getControlCallFollowMe)", url="event_URL", call_id="h323_conf_id"
+)
 ADDRESS = "/mtt/events"
 
 KIND_OF_TYPE = {

@@ -38,8 +38,30 @@ class Delivery:
 class Form:
     """How the provider's settings page calls its own fields: for sentences to whoever edits the notification."""
 
-    body: str  # where the template is edited
+    body: str  # where the template is edited, or what holds the parameters where there is none
     url: str  # where the address is edited
+    call_id: str = "id"  # the key of the call's id, as the provider spells it
+    template: bool = False  # the owner writes the body himself, with {{placeholders}}; else the provider makes it
+
+    @property
+    def mend(self) -> str:
+        """What to do about a body that is not right."""
+        if self.template:
+            return f"Исправьте шаблон в поле {self.body}."
+        return (
+            f"Тело запроса составляет сам провайдер: проверьте, что в поле {self.url} указан именно этот адрес, и покажите "
+            "это сообщение его поддержке."
+        )
+
+    @property
+    def wanted(self) -> str:
+        """What a body should be."""
+        if self.template:
+            return (
+                f"В поле {self.body} должен быть объект JSON: он начинается с {{ и кончается }}, например "
+                f'{{"{self.call_id}":{{{{{self.call_id}}}}}}}.'
+            )
+        return f"Нужен объект JSON или форма с ключом {self.call_id}. {self.mend}"
 
 
 class Refusal(Exception):

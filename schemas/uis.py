@@ -31,7 +31,7 @@ from schemas.fields import (
 from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read, sha256
 
 PROVIDER = "uis"
-FORM = Form(body="«JSON для тела запроса»", url="«URL»")
+FORM = Form(body="«JSON для тела запроса»", url="«URL»", call_id="call_session_id", template=True)
 SAMPLE_CALL_ID = "187020303"  # the account page's test button sends this call, with phones and dates of 2016
 WAV = "https://app.uiscom.ru/system/media/wav/{}/{}/"  # seen in real bodies
 

@@ -14,7 +14,7 @@ from schemas.fields import CallId, FeedSchema, Seconds, Text, ascii_url, load, p
 from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read, sha256
 
 PROVIDER = "xvb"
-FORM = Form(body="«Webhooks»", url="«WebHook URL»")
+FORM = Form(body="«Webhooks»", url="«WebHook URL»", call_id="callid")
 ADDRESS = "/crm-api"
 
 KIND_OF_EVENT = {
