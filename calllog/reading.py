@@ -1,16 +1,13 @@
-"""Queries over the call log: one call's story, search, changes."""
+"""Queries over the call log: one call with its history, search, changes. Each is `query(db, ...)`."""
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import peewee
 from peewee import SQL, Database
 
 import schemas
-from calllog.database import SqliteCallLog
+from calllog.database import on_mysql
 from calllog.fold import fold
 from models import CallEvents, CallLegs, CallRecordings, Calls, columns
 from schemas.event import CallEvent
@@ -19,7 +16,7 @@ from schemas.fields import phone
 
 @dataclass(slots=True)
 class Story:
-    """A call as `flask calls show` and the operator page tell it: the row, its parts, its events, and which event gave
+    """A call as `flask calls show` and the operator page show it: the row, its parts, its events, and which event gave
     which column."""
 
     row: dict[str, Any]
@@ -28,18 +25,9 @@ class Story:
     events: list[CallEvent]
     sources: dict[str, list[str]]
 
-    def said(self, event: CallEvent) -> dict[str, Any]:
-        """What an event says of the call: its payload without the envelope."""
-        return {name: value for name, value in json.loads(event.to_payload()).items() if name not in _ENVELOPE}
-
     def gave(self, event: CallEvent) -> list[str]:
         """The columns that an event gave."""
         return [name for name, keys in self.sources.items() if event.event_key in keys]
-
-
-_ENVELOPE = frozenset(
-    {"v", "feed", "provider", "provider_call_id", "event_key", "received_at", "kind", "notification_name"}
-)
 
 
 def story(db: Database, id: int) -> Story | None:
@@ -56,39 +44,41 @@ def story(db: Database, id: int) -> Story | None:
     return Story(row[0], legs, recordings, events, fold(events).sources if events else {})
 
 
-SPAN = 5000  # change numbers that one question looks through at the most
-
-
-HIGHEST = 2**63 - 1  # of a BIGINT
-
-
-def employee(provider: str, ext: str) -> Callable[[peewee.Database], tuple[str, str]]:
-    """The question who an extension is: (the provider's id where it is told alone, number), as the newest call that
-    shows either."""
-
-    def question(db: peewee.Database) -> tuple[str, str]:
-        rows = (
-            Calls.select(Calls.employee_ids, Calls.employee_number)
-            .where(
-                Calls.provider == provider,
-                Calls.employee_ext == ext,
-                (Calls.employee_number != "") | ((Calls.employee_ids != "") & ~Calls.employee_ids.contains(",")),
-            )
-            .order_by(Calls.change_no.desc())
-            .limit(1)
-            .tuples()
-            .execute(db)
+def employee(db: Database, provider: str, ext: str) -> tuple[str, str]:
+    """Who an extension is: (the provider's id, "" where calls name several at once; number), as the newest call that shows
+    either."""
+    rows = (
+        Calls.select(Calls.employee_ids, Calls.employee_number)
+        .where(
+            Calls.provider == provider,
+            Calls.employee_ext == ext,
+            (Calls.employee_number != "") | ((Calls.employee_ids != "") & ~Calls.employee_ids.contains(",")),
         )
-        for ids, number in rows:
-            return "" if "," in ids else ids, number
-        return "", ""
+        .order_by(Calls.change_no.desc())
+        .limit(1)
+        .tuples()
+        .execute(db)
+    )
+    for ids, number in rows:
+        return "" if "," in ids else ids, number
+    return "", ""
 
-    return question
+
+def call_of(db: Database, event_key: str) -> int | None:
+    """The id of the call that has this event."""
+    found: int | None = CallEvents.select(CallEvents.call_id).where(CallEvents.event_key == event_key).scalar(db)
+    return found
+
+
+# -------------------------------------------------------------------------------------------------------------- search
+
+SEARCHED = 10_000  # calls that one search looks through at the most
+OF_ONE = 2000  # calls of one number or extension that it finds
 
 
 class Wanted(NamedTuple):
     """Which calls a person looks for; `sought` is a phone number in any spelling, or the provider's id of a call. Moments
-    are wall clock in TIMEZONE, `before` (with the id there) is where an earlier answer ended."""
+    are wall clock in TIMEZONE, `before` (with the id there) is where the page before ended."""
 
     sought: str = ""
     ext: str = ""
@@ -101,122 +91,106 @@ class Wanted(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Calls, the newest first; `looked_to` is how far back was looked when that is not the log's beginning, `on` where to
-    look on, None at the end."""
+    """Calls, the newest first. `on` is where the next page begins, None at the end; `looked_to` how far back the search
+    looked, None if to the log's beginning."""
 
     calls: list[dict[str, Any]]
     on: tuple[datetime, int] | None
     looked_to: datetime | None
 
 
-LOOKED_THROUGH = 10_000  # calls that one question of a person looks through at the most
-
-
-OF_ONE = 2000  # calls of one number or extension that it finds
-
-
-def search(wanted: Wanted, limit: int = 50) -> Callable[[peewee.Database], Page]:
-    """The question for calls by what a person remembers of them. Bounded by an index each, whatever the log's size: a
-    number's and an extension's newest OF_ONE calls, else LOOKED_THROUGH calls by their start."""
-
-    def question(db: peewee.Database) -> Page:
-        # rowid is in every index of SQLite, id is not (models.Key); ids grow, so both put the newest first
-        newest = SQL("rowid") if isinstance(db, SqliteCallLog) else Calls.id
-        chosen = Calls.select()
-        windows: list[set[int]] = []
-
-        def ids(column: Any, table: Any, match: Any) -> set[int]:
-            order = newest if isinstance(newest, SQL) else table.id
-            rows = table.select(column).where(match).order_by(order.desc()).limit(OF_ONE).tuples().execute(db)
-            return {id for (id,) in rows}
-
-        if wanted.sought:
-            providers = Calls.provider.in_(sorted({module.PROVIDER for module in schemas.feeds().values()}))
-            windows.append(
-                ids(Calls.id, Calls, Calls.client_number == phone(wanted.sought))
-                | ids(Calls.id, Calls, providers & (Calls.provider_call_id == wanted.sought))
-            )
-        if wanted.ext:
-            windows.append(
-                ids(Calls.id, Calls, Calls.employee_ext == wanted.ext)
-                | ids(CallLegs.call_id, CallLegs, CallLegs.employee_ext == wanted.ext)
-            )
-        last = min((moment for moment in (wanted.until, wanted.before and wanted.before[0]) if moment), default=None)
-        looked_to = None
-        if windows:
-            among = set.intersection(*windows)
-            chosen = chosen.where(Calls.id.in_(sorted(among, reverse=True)[: 2 * OF_ONE]))
-        else:
-            starts = Calls.select(Calls.started_at).order_by(Calls.started_at.desc())
-            if last:
-                starts = starts.where(Calls.started_at <= last)
-            looked_to = starts.limit(1).offset(LOOKED_THROUGH).scalar(db)
-            if looked_to:
-                chosen = chosen.where(Calls.started_at >= looked_to)
+def search(db: Database, wanted: Wanted, limit: int = 50) -> Page:
+    """Calls by what a person remembers of them. Bounded by an index, whatever the log's size: the newest OF_ONE calls of a
+    number or an extension, else SEARCHED calls by their start."""
+    last = min((moment for moment in (wanted.until, wanted.before and wanted.before[0]) if moment), default=None)
+    ids, looked_to = _of_one(db, wanted), None
+    chosen = Calls.select()
+    if ids is not None:
+        chosen = chosen.where(Calls.id.in_(sorted(ids, reverse=True)[: 2 * OF_ONE]))
+    else:
+        starts = Calls.select(Calls.started_at).order_by(Calls.started_at.desc())
         if last:
-            chosen = chosen.where(Calls.started_at <= last)
-        if wanted.before:
-            at, id = wanted.before
-            chosen = chosen.where((Calls.started_at < at) | (Calls.id < id))
-        if wanted.since:
-            chosen = chosen.where(Calls.started_at >= wanted.since)
-            if looked_to and looked_to < wanted.since:
-                looked_to = None
-        for column, value in ((Calls.direction, wanted.direction), (Calls.provider, wanted.provider)):
-            if value:
-                chosen = chosen.where(column == value)
-        if wanted.missed:
-            chosen = chosen.where(Calls.is_missed == 1)
-        rows = list(chosen.order_by(Calls.started_at.desc(), Calls.id.desc()).limit(limit).dicts().execute(db))
-        if len(rows) == limit:
-            return Page(rows, (rows[-1]["started_at"], rows[-1]["id"]), None)
-        # of the calls that began in that very second some may have been looked at: they are looked at again
-        return Page(rows, (looked_to, HIGHEST) if looked_to else None, looked_to)
+            starts = starts.where(Calls.started_at <= last)
+        looked_to = starts.limit(1).offset(SEARCHED).scalar(db)
+        if looked_to:
+            chosen = chosen.where(Calls.started_at >= looked_to)
+    if last:
+        chosen = chosen.where(Calls.started_at <= last)
+    if wanted.before:
+        at, id = wanted.before
+        chosen = chosen.where((Calls.started_at < at) | (Calls.id < id))
+    if wanted.since:
+        chosen = chosen.where(Calls.started_at >= wanted.since)
+        if looked_to and looked_to < wanted.since:
+            looked_to = None
+    for column, value in ((Calls.direction, wanted.direction), (Calls.provider, wanted.provider)):
+        if value:
+            chosen = chosen.where(column == value)
+    if wanted.missed:
+        chosen = chosen.where(Calls.is_missed == 1)
+    rows = list(chosen.order_by(Calls.started_at.desc(), Calls.id.desc()).limit(limit).dicts().execute(db))
+    if len(rows) == limit:
+        return Page(rows, (rows[-1]["started_at"], rows[-1]["id"]), None)
+    # of the calls that began in that very second some may have been looked at: they are looked at again
+    return Page(rows, (looked_to, HIGHEST) if looked_to else None, looked_to)
 
-    return question
+
+def _of_one(db: Database, wanted: Wanted) -> set[int] | None:
+    """Ids of the newest calls of the number and the extension that are wanted, None where neither is."""
+    windows: list[set[int]] = []
+    if wanted.sought:
+        providers = Calls.provider.in_(sorted({module.PROVIDER for module in schemas.feeds().values()}))
+        windows.append(
+            _newest(db, Calls.id, Calls.client_number == phone(wanted.sought))
+            | _newest(db, Calls.id, providers & (Calls.provider_call_id == wanted.sought))
+        )
+    if wanted.ext:
+        windows.append(
+            _newest(db, Calls.id, Calls.employee_ext == wanted.ext)
+            | _newest(db, CallLegs.call_id, CallLegs.employee_ext == wanted.ext)
+        )
+    return set.intersection(*windows) if windows else None
 
 
-def call_of(event_key: str) -> Callable[[peewee.Database], int | None]:
-    """The question which call has this event."""
+def _newest(db: Database, column: Any, match: Any) -> set[int]:
+    # rowid is in every index of SQLite, id is not (models.Key); ids grow, so both put the newest first
+    order = column.model.id if on_mysql(db) else SQL("rowid")
+    rows = column.model.select(column).where(match).order_by(order.desc()).limit(OF_ONE).tuples().execute(db)
+    return {id for (id,) in rows}
 
-    def question(db: peewee.Database) -> int | None:
-        found: int | None = CallEvents.select(CallEvents.call_id).where(CallEvents.event_key == event_key).scalar(db)
-        return found
 
-    return question
+# ------------------------------------------------------------------------------------------------------------- changes
+
+SPAN = 5000  # change numbers that one query looks through at the most
+HIGHEST = 2**63 - 1  # of a BIGINT
 
 
 class Changes(NamedTuple):
-    """Changed calls with their legs, in the order of change_no; `position` is what to ask after next, `more` whether
-    there is more now."""
+    """Changed calls with their legs, in the order of change_no. `position` is the `after` of the next query, `more`
+    whether it would find more now."""
 
     position: int
     more: bool
     calls: list[dict[str, Any]]
 
 
-def changes(after: int, limit: int) -> Callable[[peewee.Database], Changes]:
-    """The question which calls changed after a change_no, at most `limit` of them (docs/contract.md section 3)."""
-
-    def question(db: peewee.Database) -> Changes:
-        last = db.execute_sql("SELECT MAX(change_no) FROM calls").fetchone()[0] or 0  # before the rows, never after
-        until = min(last, after + SPAN)
-        if until <= after:
-            return Changes(min(after, last), False, [])
-        chosen = Calls.select().where(Calls.change_no > after, Calls.change_no <= until)
-        rows = list(chosen.order_by(Calls.change_no).limit(limit).dicts().execute(db))
-        if len(rows) == limit:
-            until = rows[-1]["change_no"]
-        legs: dict[int, list[dict[str, Any]]] = {row["id"]: [] for row in rows}
-        names = [name for name in columns(CallLegs) if name not in ("id", "call_id")]
-        if rows:
-            for leg in (
-                CallLegs.select().where(CallLegs.call_id.in_(list(legs))).order_by(CallLegs.id).dicts().execute(db)
-            ):
-                legs[leg["call_id"]].append({name: leg[name] for name in names})
-        return Changes(until, until < last, [{**row, "legs": legs[row["id"]]} for row in rows])
-
-    return question
+def changes(db: Database, after: int, limit: int) -> Changes:
+    """Calls that changed after a change_no, at most `limit` of them (docs/contract.md section 3)."""
+    last = db.execute_sql("SELECT MAX(change_no) FROM calls").fetchone()[0] or 0  # before the rows, never after
+    until = min(last, after + SPAN)
+    if until <= after:
+        return Changes(min(after, last), False, [])
+    chosen = Calls.select().where(Calls.change_no > after, Calls.change_no <= until)
+    rows = list(chosen.order_by(Calls.change_no).limit(limit).dicts().execute(db))
+    if len(rows) == limit:
+        until = rows[-1]["change_no"]
+    legs: dict[int, list[dict[str, Any]]] = {row["id"]: [] for row in rows}
+    names = [name for name in columns(CallLegs) if name not in ("id", "call_id")]
+    if rows:
+        found = CallLegs.select().where(CallLegs.call_id.in_(list(legs))).order_by(CallLegs.id)
+        for leg in found.dicts().execute(db):
+            legs[leg["call_id"]].append({name: leg[name] for name in names})
+    return Changes(until, until < last, [{**row, "legs": legs[row["id"]]} for row in rows])
 
 
 def concerns(call: dict[str, Any], ext: str) -> bool:

@@ -74,7 +74,7 @@ def calls_show(id: int) -> None:
             f"«{event.notification_name}», received {terminal.local(event.received_at)}, "
             f"{'delivery ' + deliveries if brought else 'its delivery is not in this inbox'}"
         )
-        click.echo(f"    says: {json.dumps(story.said(event), ensure_ascii=False)}")
+        click.echo(f"    says: {json.dumps(event.content(), ensure_ascii=False)}")
         click.echo(f"    gave: {', '.join(story.gave(event)) or 'nothing'}")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response, current_app
 from werkzeug.exceptions import HTTPException
 
-from calllog.asking import Desk, News
+from calllog.asking import Desk, LatestChanges
 from config import Settings
 from forwarder import Forwarder
 from inbox import Inbox
@@ -26,7 +26,7 @@ class Connector:
 
     def __init__(self, settings: Settings, inbox: Inbox, forwarder: "Forwarder", desk: Desk) -> None:
         self.settings, self.inbox, self.forwarder, self.desk = settings, inbox, forwarder, desk
-        self.news = News(desk)
+        self.latest_changes = LatestChanges(desk)
 
 
 def connector() -> Connector:

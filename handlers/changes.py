@@ -31,7 +31,7 @@ def changed() -> Response:
     if limit is None:
         return refusal(422, "bad_field", f"Параметр limit — целое число от 1 до {MOST}.")
     try:
-        found = connector().news.after(after, ext, limit)
+        found = connector().latest_changes.after(after, ext, limit)
     except Away as why:
         log.debug("changes: %s", why)
         return call_log_away()

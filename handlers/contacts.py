@@ -47,7 +47,7 @@ def put() -> Response:
         return contacts
     try:
         at = datetime.now(connector().settings.timezone).replace(tzinfo=None, microsecond=0)
-        connector().desk.ask(store_contacts(contacts, at), QUEUE_SECONDS)
+        connector().desk.ask(store_contacts, contacts, at, queue=QUEUE_SECONDS)
     except Away as why:
         log.warning("contacts: not written: %s", why)
         return call_log_away()

@@ -200,7 +200,7 @@ def _uis(here: Connector, order: dict[str, Any]) -> Result | Callable[[], Result
     employee_id, number = order["employee_id"], order["employee_number"]
     if not employee_id and not number:
         try:
-            employee_id, number = here.desk.ask(employee("uis", order["ext"]))
+            employee_id, number = here.desk.ask(employee, "uis", order["ext"])
         except Away:
             message = "Поле employee_id или employee_number: журнал звонков сейчас недоступен, укажите одно из них."
             return wrong("employee_id", message)

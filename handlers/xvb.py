@@ -33,7 +33,7 @@ def _before(delivery: Delivery) -> Response | None:
     if asked["cmd"].lower() != "contact":
         return None
     try:
-        return answer(200, connector().desk.ask(card(asked["phone"])))
+        return answer(200, connector().desk.ask(card, asked["phone"]))
     except Away as away:
         log.warning("xvb: a contact card was left blank: %s", away)
         return answer(200, {})

@@ -116,17 +116,18 @@ class CallEvent(NamedTuple):
 
     def to_payload(self) -> str:
         """The event as JSON for `call_events.payload`: only what it says, with the version that reads it for ever."""
-        said: dict[str, Any] = {"v": PAYLOAD_VERSION}
-        for name in _FIELDS:
-            value = getattr(self, name)
-            if name == "feed" or (value is not None and value != ""):  # our own events have no feed
-                said[name] = value
+        fields = {"v": PAYLOAD_VERSION, "feed": self.feed, **self._stated()}  # our own events have no feed
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+
+    def content(self) -> dict[str, Any]:
+        """What the event says of the call: the payload's fields without those that say where it came from."""
+        return {name: value for name, value in self._stated().items() if name not in _ENVELOPE}
+
+    def _stated(self) -> dict[str, Any]:
+        fields = {name: getattr(self, name) for name in _FIELDS}
         if self.recordings:
-            said["recordings"] = [
-                {name: value for name, value in recording._asdict().items() if value not in ("", None)}
-                for recording in self.recordings
-            ]
-        return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+            fields["recordings"] = [_without_blanks(recording._asdict()) for recording in self.recordings]
+        return _without_blanks(fields)
 
     @classmethod
     def from_payload(cls, payload: str) -> "CallEvent":
@@ -140,4 +141,9 @@ class CallEvent(NamedTuple):
         return cls(**said)
 
 
+def _without_blanks(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None and value != ""}
+
+
 _FIELDS = tuple(name for name in CallEvent._fields if name != "recordings")
+_ENVELOPE = frozenset({"feed", "provider", "provider_call_id", "event_key", "received_at", "kind", "notification_name"})

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
@@ -330,13 +330,13 @@ def _state(here: Connector) -> dict[str, Any]:
 _asking = threading.Lock()
 
 
-def _ask(question: Any) -> tuple[Any, bool]:
+def _ask(query: Callable[..., Any], *about: Any) -> tuple[Any, bool]:
     """(the call log's answer or None, whether it is away). One of a worker's two places at the desk at the most, however
     many tabs are open: the other is for contact cards and 1C."""
     if not _asking.acquire(timeout=PATIENCE_SECONDS):
         return None, True
     try:
-        return connector().desk.ask(question, queue=PATIENCE_SECONDS), False
+        return connector().desk.ask(query, *about, queue=PATIENCE_SECONDS), False
     except Away as why:
         log.debug("page: %s", why)
         return None, True
@@ -348,7 +348,7 @@ def _ask(question: Any) -> tuple[Any, bool]:
 def index() -> str:
     """How things are now."""
     here = connector()
-    found, away = _ask(search(Wanted(), limit=10))
+    found, away = _ask(search, Wanted(), 10)
     rows, _ = here.inbox.browse(limit=10)
     return render_template(
         "now.html",
@@ -373,7 +373,7 @@ def call_list() -> str:
         until=days["until"] + timedelta(days=1, seconds=-1) if days["until"] else None,
         before=_position(request.args.get("before", "")),
     )
-    found, away = _ask(search(wanted))
+    found, away = _ask(search, wanted)
     providers = sorted({module.PROVIDER for module in schemas.feeds().values()})
     on = f"{found.on[0].isoformat()}_{found.on[1]}" if found and found.on else None
     return render_template(
@@ -401,7 +401,7 @@ def call(id: int) -> Response | str:
     """A call's whole story: what came, what it was understood as, which event gave which column, and why."""
     here = connector()
     try:
-        story, away = _ask(lambda db: reading.story(db, min(id, LAST_ID)))
+        story, away = _ask(reading.story, min(id, LAST_ID))
     except ValueError:  # call_events of a newer release
         return _sentence(503, "Звонок не прочитать", "Его записала более новая версия коннектора.")
     if away:
@@ -413,7 +413,7 @@ def call(id: int) -> Response | str:
     told = []
     for event in story.events[start : start + EVENTS]:
         letters = [(stored, shown.body(stored.delivery)) for stored in here.inbox.with_event(event.event_key, REPEATS)]
-        told.append({"number": numbers[event.event_key], "event": event, "said": story.said(event),
+        told.append({"number": numbers[event.event_key], "event": event, "said": event.content(),
                      "gave": story.gave(event), "letters": letters})  # fmt: skip
     columns = [
         (name, value, [numbers[key] for key in story.sources.get(name, []) if key in numbers])
@@ -452,25 +452,20 @@ def letter(id: int) -> Response | str:
     said = found.outcome.detail if found.outcome.reason not in ("our_fault", "indigestible") else ""
     zone = here.settings.feeds[found.delivery.feed].timezone
     outcome, event = judge(partial(schemas.understand, found.delivery, zone))
-    call_id, away = _ask(call_of(found.outcome.event_key)) if found.outcome.event_key else (None, False)
+    call_id, away = _ask(call_of, found.outcome.event_key) if found.outcome.event_key else (None, False)
     answered = _answer(found.delivery)
     return render_template(
         "letter.html",
         letter=found,
         body=shown.body(found.delivery, said),
         event=event if isinstance(event, CallEvent) else None,
-        fields=_fields(event) if isinstance(event, CallEvent) else {},
+        fields=event.content() if isinstance(event, CallEvent) else {},
         outcome=outcome,
         answered=answered,
         changed=found.outcome.state in (DEAD, IGNORED) and outcome.reason != found.outcome.reason,
         call_id=call_id,
         away=away,
     )
-
-
-def _fields(event: CallEvent) -> dict[str, Any]:
-    """What an event says, of all its fields."""
-    return reading.Story({}, [], [], [event], {}).said(event)
 
 
 def _answer(delivery: Delivery) -> tuple[int, str]:

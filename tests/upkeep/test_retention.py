@@ -201,7 +201,7 @@ def known(service: Service) -> None:
     db = database.open_database(service.database_url)
     with db.connection_context():
         at = datetime.now(ZONE).replace(tzinfo=None, microsecond=0) - timedelta(hours=1)
-        store_contacts([Contact(PERSON, "Пётр", "101"), Contact(OTHER, "Анна", "102")], at)(db)
+        store_contacts(db, [Contact(PERSON, "Пётр", "101"), Contact(OTHER, "Анна", "102")], at)
         spelled = {"client_number": SPELLED, "client_name": "Пётр П.", "updated_at": at}
         Contacts.insert(id=77, **spelled).execute(db)
         if isinstance(db, peewee.SqliteDatabase):

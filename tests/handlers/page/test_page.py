@@ -387,7 +387,7 @@ def found(node: Node, limit: int = 50, **wanted: Any) -> list[str]:
     """Ids of the calls that are found, from all pages."""
     asked, wanted_now, ids = Desk(node.settings.database_url), Wanted(**wanted), []
     for _ in range(100):
-        page = asked.ask(search(wanted_now, limit))
+        page = asked.ask(search, wanted_now, limit)
         ids += [row["provider_call_id"] for row in page.calls]
         if page.on is None:
             return ids
@@ -415,8 +415,8 @@ def test_pages_hold_every_call_once(limit: int, node: Node):
 
 
 def test_a_question_looks_through_so_many_calls_and_says_where_to_go_on(node: Node, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reading, "LOOKED_THROUGH", 10)
-    first = Desk(node.settings.database_url).ask(search(Wanted(ext="", provider="mtt")))
+    monkeypatch.setattr(reading, "SEARCHED", 10)
+    first = Desk(node.settings.database_url).ask(search, Wanted(ext="", provider="mtt"))
     assert (first.calls, first.looked_to) == ([], datetime(2024, 3, 20, 10))
     assert list(dict.fromkeys(found(node, direction="in"))) == ALL
     assert "0007" in found(node, since=datetime(2024, 3, 1), until=datetime(2024, 3, 30))
