@@ -19,6 +19,7 @@ from tests.rig import galera, nginx
 from tests.rig.galera import Galera
 from tests.rig.nginx import Nginx
 from tests.rig.service import ROOT, Service, until
+from tests.rig.surroundings import isolate
 from tests.torture.faults import Reader
 from tests.torture.oracle import Journal, Verdict, judge
 
@@ -112,6 +113,7 @@ class Tell:
 
 
 def main() -> int:
+    isolate()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=25_000, help="acknowledged notifications at least")
     parser.add_argument("--seed", default=secrets.token_hex(4))

@@ -11,7 +11,9 @@ import pytest
 from tests.rig import mariadb as mariadb_rig
 from tests.rig.mariadb import MariaDB
 from tests.rig.service import Service, running
+from tests.rig.surroundings import isolate
 
+isolate()
 DATABASES = ("sqlite", "mysql")
 
 # every Inbox of a test leaves its writer's thread and files to the end of the run: more than the usual 1,024

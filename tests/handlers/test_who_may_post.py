@@ -1,7 +1,6 @@
 """Who may post: keys, their rotation, allow-lists, proxies; a stranger is counted, logged, and leaves nothing else."""
 
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import requests
 
 from inbox import REFUSED
 from tests.rig.service import UIS_KEY, Service, until
+from tests.rig.surroundings import socket_directory
 
 IN = "/hs/UIScom/in"
 BODY = '{"call_session_id": 555}'
@@ -119,7 +119,7 @@ def test_the_stored_query_never_has_the_key(guarded: Service) -> None:
 
 
 def test_a_peer_on_a_unix_socket_is_a_trusted_proxy(tmp_path: Path) -> None:
-    path = Path(tempfile.mkdtemp(prefix="pbx")) / "s"
+    path = socket_directory() / "s"
     settings = {"BIND": f"unix:{path}", "PUBLIC_URL": "http://localhost", "UIS_ALLOW": "192.0.2.0/24"}
 
     def talk(forwarded: str) -> str:

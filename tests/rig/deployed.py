@@ -12,12 +12,12 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, Self
 
 from tests.rig.nginx import Nginx, site
-from tests.rig.service import ROOT, Service, until
+from tests.rig.service import ROOT, WARNINGS, Service, until
+from tests.rig.surroundings import socket_directory
 
 UNIT = (ROOT / "deploy" / "pbx-connector.service").read_text(encoding="utf-8")
 
@@ -35,16 +35,9 @@ class Deployed(Service):
     def __init__(self, directory: Path, edits: dict[str, str] | None = None, **settings: Any) -> None:
         super().__init__(directory, "", **settings)
         self.settings_file = directory / "settings.env"
-        self.settings = {
-            name: value
-            for name, value in self.environment.items()
-            if name not in os.environ and name not in ("BIND", "PYTHONWARNINGS")
-        } | settings
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONWARNINGS": "error,ignore:unclosed database:ResourceWarning",
-        }
-        self.run = Path(tempfile.mkdtemp(prefix="pbx"))  # a socket's path may have 107 bytes
+        del self.settings["BIND"]
+        self.environment = {"PATH": os.environ["PATH"], "PYTHONWARNINGS": WARNINGS}
+        self.run = socket_directory()
         self.socket_path = self.run / "gunicorn.sock"
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(self.socket_path))

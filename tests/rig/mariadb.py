@@ -9,14 +9,16 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pymysql
+from pymysql.cursors import Cursor
 
 from tests.rig.service import free_port
+from tests.rig.surroundings import socket_directory
 
 PROGRAMS = {"mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server", "mariadb-dump": "mariadb-client"}
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
@@ -39,8 +41,7 @@ class MariaDB:
         self.data = directory / "data"
         self.log = directory / "mariadb.log"
         self.port = port or free_port()
-        # a unix socket's path is limited to 107 bytes, and test directories are long
-        self.socket = Path(tempfile.mkdtemp(prefix="mdb")) / "s"
+        self.socket = socket_directory() / "s"
         self.password = secrets.token_hex(8)
         self.user = "root"  # that it runs as where we are root
         self.process: subprocess.Popen[bytes] | None = None
@@ -111,16 +112,36 @@ class MariaDB:
 
     def execute(self, sql: str, database: str | None = None) -> list[tuple[Any, ...]]:
         """Run it as root; the rows."""
-        with (
-            contextlib.closing(
-                pymysql.connect(
-                    unix_socket=str(self.socket), user=getpass.getuser(), database=database, autocommit=True
-                )
-            ) as db,
-            db.cursor() as cursor,
-        ):
+        with self._connected(database) as cursor:
             cursor.execute(sql)
             return list(cursor.fetchall())
+
+    def keep(self, database: str) -> Callable[[], None]:
+        """Keep a copy of what its tables hold now; call what is returned to put it back, in one transaction."""
+        kept = f"{database}_kept"
+        self.execute(f"DROP DATABASE IF EXISTS {kept}")
+        self.execute(f"CREATE DATABASE {kept}")
+        tables = [str(name) for (name,) in self.execute(f"SHOW TABLES IN {database}")]
+        for table in tables:
+            self.execute(f"CREATE TABLE {kept}.{table} SELECT * FROM {database}.{table}")
+
+        def put_back() -> None:
+            with self._connected(database) as cursor:
+                cursor.execute("BEGIN")
+                for table in tables:
+                    cursor.execute(f"DELETE FROM {table}")
+                    cursor.execute(f"INSERT INTO {table} SELECT * FROM {kept}.{table}")
+                cursor.execute("COMMIT")
+
+        return put_back
+
+    @contextlib.contextmanager
+    def _connected(self, database: str | None) -> Iterator[Cursor]:
+        connection = pymysql.connect(
+            unix_socket=str(self.socket), user=getpass.getuser(), database=database, autocommit=True
+        )
+        with contextlib.closing(connection) as db, db.cursor() as cursor:
+            yield cursor
 
     def read_only(self, on: bool) -> None:
         """Refuse (or take again) the writes of every account but root."""

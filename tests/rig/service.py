@@ -1,8 +1,8 @@
 """The service as it runs in production: real gunicorn on a private port and DATA_DIR, ended by pid."""
 
 import os
+import random
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,17 +19,32 @@ import models
 import schemas
 from calllog import database
 from inbox import Inbox, Stored
+from tests.rig import surroundings
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = surroundings.ROOT
 KEYS = {feed: f"test-{feed}-key" for feed in schemas.feeds()}  # of whatever feeds there are
 UIS_KEY, MGERM_KEY, HOOKTYPE_KEY, MTT_KEY, XVB_KEY = (KEYS[feed] for feed in ("uis", "mgerm", "hooktype", "mtt", "xvb"))
 
 
+PORTS = range(15_000, 32_000)  # below those that the kernel gives to outgoing connections
+WARNINGS = "error,ignore:unclosed database:ResourceWarning"
+_reserved: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody listens on, and that no other process of the tests gets as long as this one lives."""
+    while True:
+        port = random.choice(PORTS)
+        mark = socket.socket(type=socket.SOCK_DGRAM)  # the UDP port of that number is the reservation
+        try:
+            mark.bind(("127.0.0.1", port))
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            mark.close()
+            continue
+        _reserved.append(mark)
+        return port
 
 
 def until(true: Callable[[], Any], what: str, seconds: float = 30) -> Any:
@@ -49,15 +64,14 @@ class Service:
 
     def __init__(self, directory: Path, database_url: str = "", **settings: str) -> None:
         self.directory = directory
-        self.root = ROOT  # the code that runs; see copy_code
+        self.root = surroundings.code()  # the code that runs; see copy_code
         self.data_dir = directory / "data"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.database_url = database_url or f"sqlite:///{self.data_dir}/calllog/calls.db"
         self.log_path = directory / "service.log"
         self.process: subprocess.Popen[bytes] | None = None
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.endswith(("_KEY", "_ALLOW", "_FILE"))},
+        self.settings = {
             "BIND": f"127.0.0.1:{self.port}",
             "PUBLIC_URL": self.url,
             "DATA_DIR": str(self.data_dir),
@@ -66,9 +80,9 @@ class Service:
             "THREADS": "8",
             **{f"{feed.upper()}_KEY": key for feed, key in KEYS.items()},
             "TIMEZONE": "Europe/Moscow",
-            "PYTHONWARNINGS": "error,ignore:unclosed database:ResourceWarning",
             **settings,
         }
+        self.environment = {**surroundings.environment(), "PYTHONWARNINGS": WARNINGS, **self.settings}
         directory.mkdir(parents=True, exist_ok=True)
 
     # -- running
@@ -113,8 +127,7 @@ class Service:
 
     def copy_code(self, target: Path, edits: dict[str, tuple[str, str]]) -> None:
         """Run a copy of the code with some text replaced: what a test must show red when it is broken."""
-        keep = shutil.ignore_patterns(".*", "__pycache__", "tests", "docs", "data", "bench")
-        shutil.copytree(ROOT, target, ignore=keep)
+        surroundings.copy_code(target)
         for name, (old, new) in edits.items():
             text = (target / name).read_text()
             assert old in text

@@ -26,6 +26,7 @@ import requests
 from inbox import Inbox
 from tests.rig.mariadb import MariaDB
 from tests.rig.service import ROOT, Service, until
+from tests.rig.surroundings import isolate
 from tests.torture.faults import Clients, Disk, MysqlLog, Processes, Reader, Room, SqliteLog, Tormentor
 from tests.torture.oracle import Journal, Verdict, judge
 
@@ -190,6 +191,7 @@ def settle(
 
 
 def main() -> int:
+    isolate()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", choices=("sqlite", "mysql"), default="mysql")
     parser.add_argument("--seconds", type=float, default=900)

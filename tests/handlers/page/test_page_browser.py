@@ -21,7 +21,8 @@ from schemas.reading import canonical
 from tests.rig import browser as rig
 from tests.rig.browser import Browser, chromium
 from tests.rig.fixtures import Request, fixture_calls
-from tests.rig.service import KEYS, ROOT, UIS_KEY, Service, until
+from tests.rig.service import KEYS, UIS_KEY, Service, until
+from tests.rig.surroundings import code
 
 PASSWORD = "пароль-страницы"
 IN = "/hs/UIScom/in"
@@ -128,7 +129,7 @@ def test_a_dead_letter_is_replayed_after_the_fix(browser: Browser, tmp_path: Pat
         shows(browser, "Поставлено в очередь на новое понимание: 1.")
         until(lambda: service.inbox.dead() == [("uis", "our_fault", 3)], "all three are dead")
         service.stop()
-        service.root = ROOT
+        service.root = code()
         service.start()
         browser.get(service.url + "/inbox/3")
         shows(browser, "Сейчас коннектор понимает его иначе")
