@@ -1,9 +1,6 @@
-"""One batch, killed before and after each of its writes in turn, or with that write failing: nothing lost or doubled."""
+"""One batch, killed before each of its writes in turn and after the last, or a write fails: nothing lost or doubled."""
 
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +9,9 @@ import pytest
 from calllog import database
 from inbox import FORWARDED
 from models import CallEvents, CallLegs, CallRecordings, Calls
+from tests.rig.crash import AFTER, BEFORE, DIED, ERROR, Crashes, Done
 from tests.rig.node import Node, end, ring, rows
-from tests.rig.service import ROOT, Service
+from tests.rig.service import Service
 
 
 def content(url: str) -> list[Any]:
@@ -44,14 +42,14 @@ def prepare(directory: Path, url: str) -> None:
 NOON = 4_000_000_000_000  # far ahead: nothing expires meanwhile
 
 
-@pytest.mark.parametrize("mode", ["before", "after", "error"])
+@pytest.mark.parametrize("mode", [BEFORE, ERROR])
 def test_a_batch_that_dies_at_any_write_is_whole_after_the_next_one(
     mode: str, database_url: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    """After a write is before the next one: all that is left of `after` is the last."""
     template = tmp_path / "template"
     database.upgrade(database_url, lambda line: None)
     prepare(template, database_url)
-    backup: dict[str, Any] = {}
     if database_url.startswith("sqlite"):
         path = Path(database.parse_url(database_url)[0])
         shutil.copytree(path.parent, tmp_path / "backup")
@@ -60,37 +58,31 @@ def test_a_batch_that_dies_at_any_write_is_whole_after_the_next_one(
             shutil.rmtree(path.parent)
             shutil.copytree(tmp_path / "backup", path.parent)
     else:
-        server = request.getfixturevalue("mariadb")
-        backup["dump"] = server.dump("test_calls")
-
-        def put_back() -> None:
-            server.load("test_calls", backup["dump"])
+        put_back = request.getfixturevalue("mariadb").keep("test_calls")
 
     service = Service(tmp_path / "node", database_url, UIS_KEY="open")
-    wanted: list[Any] = []
-    died = 0
-    for at in range(200):  # the 0th: nothing goes wrong, for what is wanted
+
+    def forwarded(crashes: Crashes, mode: str = BEFORE, at: int = 0) -> Done:
         shutil.rmtree(service.data_dir, ignore_errors=True)
         shutil.copytree(template, service.data_dir, ignore=shutil.ignore_patterns("wake"))
         put_back()
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.rig.crash", mode, str(at), "forward", "--once"],
-            cwd=ROOT, env=service.environment, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
-        whole = re.search(r"(\d+) writes", done.stdout)
-        if at == 0:
-            assert whole, done.stderr
-            writes = int(whole[1])
-            wanted = content(database_url)
-            continue
-        if at > writes:
-            break
-        died += done.returncode != 0
-        again = service.flask("forward", "--once")
-        assert "forwarded" in again.stdout, (at, again.stdout)
-        assert content(database_url) == wanted, f"{mode} write {at}: {done.stderr[-2000:]}"
-        states = [stored.outcome.state for stored in service.deliveries()]
-        assert states == [FORWARDED] * 5 + ["ignored", "dead"], at
-        numbers = [row["change_no"] for row in rows(database_url, Calls)]
-        assert sorted(set(numbers)) == sorted(numbers)
-    assert died > 10
+        return crashes.run("forward", "--once", mode=mode, at=at)
+
+    with Crashes(service.root, service.environment) as crashes:
+        undisturbed = forwarded(crashes)
+        assert undisturbed.code == 0, undisturbed.output
+        wanted = content(database_url)
+        points = [(mode, at) for at in range(1, undisturbed.writes + 1)]
+        assert len(points) > 10
+        if mode == BEFORE:
+            points.append((AFTER, undisturbed.writes))
+        for how, at in points:
+            done = forwarded(crashes, how, at)
+            assert done.code == DIED if how != ERROR else done.writes >= at, (how, at, done)
+            again = crashes.run("forward", "--once")
+            assert "forwarded" in again.output, (how, at, again.output)
+            assert content(database_url) == wanted, f"{how} write {at}: {done.output[-2000:]}"
+            states = [stored.outcome.state for stored in service.deliveries()]
+            assert states == [FORWARDED] * 5 + ["ignored", "dead"], (how, at)
+            numbers = [row["change_no"] for row in rows(database_url, Calls)]
+            assert sorted(set(numbers)) == sorted(numbers)

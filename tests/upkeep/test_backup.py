@@ -5,8 +5,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +14,9 @@ import pytest
 
 from calllog import database
 from models import CallEvents, CallLegs, Calls
+from tests.rig.crash import DIED, Crashes
 from tests.rig.node import Node, end, ring
-from tests.rig.service import ROOT, Service, until
+from tests.rig.service import Service, until
 from tests.rig.traffic import traffic
 
 PERSON = "79201119613"
@@ -286,24 +285,22 @@ def test_a_restore_killed_at_any_step_leaves_the_old_log_or_the_new_one(tmp_path
     shutil.copytree(service.data_dir, template, ignore=shutil.ignore_patterns("wake"))
     seen = set()
     arguments = ("restore", str(backup), "--calls", "--inbox", "--yes")
-    for at in range(1, 100):
-        shutil.rmtree(service.data_dir)
-        shutil.copytree(template, service.data_dir)
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.rig.crash", "before", str(at), *arguments],
-            cwd=ROOT, env=service.environment, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
-        calls, letters = tuple(sorted(told(service))), len(service.deliveries())
-        seen.add((calls, letters))
-        assert calls in {("1",), ("1", "2")}, (at, done.stderr)
-        assert letters in {1, 2}
-        again = Node(service.data_dir, service.database_url)
-        again.forward()
-        again.forwarder.close()
-        for table in (CallEvents, CallLegs):
-            assert len(service.rows(table)) <= len(calls) * 2
-        assert set(calls) <= told(service).keys()
-        if done.returncode != 9:
-            break
-    assert at > 10, done.stderr
+    with Crashes(service.root, service.environment) as crashes:
+        for at in range(1, 100):
+            shutil.rmtree(service.data_dir)
+            shutil.copytree(template, service.data_dir)
+            done = crashes.run(*arguments, at=at)
+            calls, deliveries = tuple(sorted(told(service))), len(service.deliveries())
+            seen.add((calls, deliveries))
+            assert calls in {("1",), ("1", "2")}, (at, done.output)
+            assert deliveries in {1, 2}
+            again = Node(service.data_dir, service.database_url)
+            again.forward()
+            again.forwarder.close()
+            for table in (CallEvents, CallLegs):
+                assert len(service.rows(table)) <= len(calls) * 2
+            assert set(calls) <= told(service).keys()
+            if done.code != DIED:
+                break
+    assert at > 10, done.output
     assert seen >= {(("1", "2"), 2), (("1",), 1)}

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,9 +18,10 @@ from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, Outcome, now
 from inbox.judge import DAY
 from models import CallEvents, CallLegs, CallRecordings, Calls, Contacts
 from schemas.reading import Delivery
+from tests.rig.crash import DIED, Crashes
 from tests.rig.fixtures import ZONE
 from tests.rig.node import Node, end, ring, rows
-from tests.rig.service import ROOT, UIS_KEY, Service, until
+from tests.rig.service import UIS_KEY, Service, until
 from tests.rig.traffic import traffic
 from upkeep.forgotten import Forgotten, numbers_in
 
@@ -160,13 +159,10 @@ def test_a_purge_under_load_and_killed_in_the_middle_ends_whole(stopped: Service
     days = {"CALLS_DAYS": "30", "INBOX_DAYS": "30"}  # of the purge only: the traffic's bodies are of 2024
     with stopped:
         stopped.start()
-        with traffic(stopped) as seen:
+        with traffic(stopped) as seen, Crashes(stopped.root, {**stopped.environment, **days}) as crashes:
             for at in (4, 9, 14):
-                killed = subprocess.run(
-                    [sys.executable, "-m", "tests.rig.crash", "before", str(at), "purge"],
-                    cwd=ROOT, env={**stopped.environment, **days}, capture_output=True, text=True, timeout=60,
-                )  # fmt: skip
-                assert killed.returncode == 9, killed.stderr
+                killed = crashes.run("purge", at=at)
+                assert killed.code == DIED, killed.output
                 whole(stopped)
             stopped.flask("purge", check=True, **days)
             until(lambda: seen.count > 50, "traffic")
