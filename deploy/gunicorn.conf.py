@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -42,6 +43,11 @@ logger_class = Logger
 keepalive = 30
 graceful_timeout = 10
 timeout = 60
+_memory = "/dev/shm"  # noqa: S108
+if os.access(
+    _memory, os.W_OK
+):  # no cleaner comes there; without its directory the master could not make another worker
+    worker_tmp_dir = _memory
 control_socket_disable = True  # gunicorn >= 25.1 opens one under $HOME
 logconfig_dict = logs.take_over(_settings.log_format, _settings.log_level)
 chdir = HERE

@@ -88,8 +88,8 @@ def client_address(settings: Settings) -> str:
         # a peer on a unix socket has no address and counts as a trusted proxy
         trusted = hop == "" or (address is not None and any(address in n for n in settings.trusted_proxies))
         if not trusted:
-            return hop[:64]
-    return hops[0][:64]
+            return str(address or hop[:64])
+    return str(parsed(hops[0]) or hops[0][:64])
 
 
 def sender() -> str:
@@ -98,7 +98,12 @@ def sender() -> str:
 
 
 def parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address, of a mapped one its IPv4; None for what is none."""
+    """The address, of a mapped one its IPv4; None for what is none. Some proxies add the port: 192.0.2.7:50312 and
+    [2001:db8::7]:50312 are read too."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

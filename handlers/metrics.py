@@ -3,7 +3,6 @@
 docs/contract.md section 5 has the names, docs/operations.md what to do when deploy/alerts.yml rings.
 """
 
-import ipaddress
 import sqlite3
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from config import Settings
 from forwarder import TROUBLES
-from handlers.access import STRANGERS, api_refusal, client_address
+from handlers.access import STRANGERS, api_refusal, client_address, parsed
 from handlers.answers import connector, on_inbox_error
 from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, REFUSED, TROUBLE, Inbox, Unavailable, now
 from inbox.state import disks, probe, silent_feeds
@@ -38,10 +37,8 @@ def metrics() -> Response:
 
 
 def _is_local(address: str) -> bool:
-    try:
-        return not address or ipaddress.ip_address(address).is_loopback  # a peer on a unix socket has no address
-    except ValueError:
-        return False
+    known = parsed(address)
+    return not address or (known is not None and known.is_loopback)  # a peer on a unix socket has no address
 
 
 class Tables(Collector):

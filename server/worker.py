@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker, in two things different.
+"""gunicorn's threaded worker, in three things different.
 
 Its threads do not wait for the disk: an answer that promises what is not on disk yet is held, its thread serves the next
 request, and the worker's loop sends the answer when the promise is kept. The application asks for that by `hold` of
@@ -7,11 +7,16 @@ environ["gunicorn.socket"]; under another server it finds none, and waits.
 And the one of the workers that forwards takes no connections: who answers never waits for the interpreter's lock behind
 a batch, nor the batch behind who answers.
 
-Why: docs/decisions/0008. What is used of gunicorn beside its documented hooks: ThreadWorker's enqueue_req, handle,
-handle_request, finish_request, murder_pending, wait_for_and_dispatch_events, poller, nr_conns, worker_connections,
-max_keepalived and method_queue.
+And nothing from outside ends a worker or holds its threads for good: a request has READ_SECONDS to arrive, and a worker
+without a free descriptor waits for one.
+
+Why: docs/decisions/0008. What is used of gunicorn beside its documented hooks: ThreadWorker's enqueue_req, accept, handle,
+handle_request, finish_request, murder_keepalived, murder_pending, set_accept_enabled, wait_for_and_dispatch_events, poller,
+nr_conns, worker_connections, max_keepalived and method_queue.
 """
 
+import contextlib
+import errno
 import selectors
 import socket
 import time
@@ -25,6 +30,8 @@ from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import ThreadWorker
 
 LINGER_SECONDS, LINGER_BYTES = 2, 65_536  # gunicorn's own: util.close_graceful
+READ_SECONDS = 20  # for a request to arrive whole, head and body; nginx waits for slow senders, a direct BIND cannot
+NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Logger(glogging.Logger):
@@ -110,6 +117,8 @@ class Worker(ThreadWorker):
         self._settled: deque[Held] = deque()
         self._told = False  # the loop, that there are settled ones
         self._closing: dict[Any, None] = {}  # in the order of their deadlines
+        self._reading: dict[socket.socket, float] = {}  # the connections that a thread serves, and their deadlines
+        self._exhausted = False  # no descriptor was left for a new connection
         # its descriptor is not given to somebody else while a late delivery may still wake a loop that has ended
         self.method_queue.close = lambda: None
 
@@ -129,9 +138,12 @@ class Worker(ThreadWorker):
     def _serve(self, conn: Any) -> None:
         conn.held = None
         alive = False
+        sock = conn.sock
+        self._reading[sock] = time.monotonic() + READ_SECONDS
         try:
             alive = self.handle(conn)
         finally:
+            self._reading.pop(sock, None)
             held: Held | None = conn.held
             if held is None:
                 self.method_queue.defer(self.finish_request, conn, _Result(alive))
@@ -162,8 +174,23 @@ class Worker(ThreadWorker):
 
     # -------------------------------------------------------------------------------------------------- the loop's part
 
+    def accept(self, listener: socket.socket) -> None:
+        """Accept a connection; without a free descriptor idle ones are closed, and the next try is a moment later."""
+        try:
+            super().accept(listener)
+        except OSError as error:
+            if error.errno not in NO_DESCRIPTORS:
+                raise
+            self.log.error("a connection waits: %s; raise LimitNOFILE or ulimit -n", error.strerror)
+            self.murder_keepalived(force=True)
+            self._exhausted = True
+
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """No longer than the first one is held."""
+        if self._exhausted:
+            self._exhausted = False
+            self.set_accept_enabled(False)  # the loop turns it on again
+            timeout = min(timeout, 0.1)
         if self._holding:
             timeout = min(timeout, max(0.0, self._holding[0].deadline - time.monotonic()))
         super().wait_for_and_dispatch_events(timeout)
@@ -181,6 +208,10 @@ class Worker(ThreadWorker):
         now = time.monotonic()
         while self._closing and (conn := next(iter(self._closing))).timeout <= now:
             self._close(conn)
+        for sock, deadline in list(self._reading.items()):
+            if deadline <= now and self._reading.pop(sock, 0.0):
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RD)  # ends the read that its thread waits in; an answer can still be sent
         while self._holding and (self._holding[0].answered or self._holding[0].deadline <= now):
             held = self._holding.popleft()
             if not held.answered:

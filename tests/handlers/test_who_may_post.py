@@ -118,6 +118,21 @@ def test_the_stored_query_never_has_the_key(guarded: Service) -> None:
     assert {stored.delivery.client_address for stored in guarded.deliveries(feed="uis")} >= {"192.0.2.7"}
 
 
+@pytest.mark.parametrize(
+    "written", ["192.0.2.7:50312", "[192.0.2.7]:50312", "::ffff:192.0.2.7", "[::ffff:192.0.2.7]:1"]
+)
+def test_an_address_that_a_proxy_writes_with_its_port_is_the_address(guarded: Service, written: str) -> None:
+    assert post(guarded, "new+key", written).ok
+    assert guarded.letters(feed="uis")[-1].delivery.client_address == "192.0.2.7"
+
+
+def test_metrics_are_open_to_this_host_on_a_listener_of_both_families(tmp_path: Path) -> None:
+    with Service(tmp_path, WORKERS="1") as service:
+        service.environment["BIND"] = f"[::]:{service.port}"
+        service.start()
+        assert service.get("/metrics").ok  # the peer is ::ffff:127.0.0.1
+
+
 def test_a_peer_on_a_unix_socket_is_a_trusted_proxy(tmp_path: Path) -> None:
     path = socket_directory() / "s"
     settings = {"BIND": f"unix:{path}", "PUBLIC_URL": "http://localhost", "UIS_ALLOW": "192.0.2.0/24"}

@@ -5,6 +5,8 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
+import shutil
 import signal
 import socket
 import struct
@@ -405,3 +407,47 @@ def test_an_answer_sent_too_early_would_be_seen(tmp_path: Path) -> None:
             connections = handed_in(service, range(1, 2))
             until(lambda: not silent(connections[0]), "the answer is there")
             connections[0].close()
+
+
+# ------------------------------------------------------------------------------------------- what senders do to a worker
+
+
+def test_senders_of_half_a_request_hold_no_thread_for_good(tmp_path: Path) -> None:
+    """On a direct BIND: nginx would wait for them in the service's place."""
+    with Service(tmp_path / "s", WORKERS="1", THREADS="4") as service:
+        service.copy_code(tmp_path / "code", {"server/worker.py": ("READ_SECONDS = 20", "READ_SECONDS = 1")})
+        service.start()
+        with contextlib.ExitStack() as stack:
+            for part in [b"POST /hs/UIS", request(1)[:-5]] * 8:
+                sender = stack.enter_context(connect(service))
+                sender.sendall(part)
+            assert service.post("/hs/UIScom/in", json.dumps(ring("2"))).ok
+            assert service.get("/healthz").ok
+            until(lambda: len(service.letters(state="dead")) == 8, "all that had a head are kept")
+        assert {letter.outcome.reason for letter in service.letters(state="dead")} == {"cut_short"}
+        assert service.call("2")["state"] == "ringing"
+
+
+def test_a_worker_without_a_free_descriptor_lives_and_answers_when_it_has_one_again(service: Service) -> None:
+    (answering,) = service.answering()
+    soft, hard = resource.prlimit(answering, resource.RLIMIT_NOFILE)
+    resource.prlimit(answering, resource.RLIMIT_NOFILE, (psutil.Process(answering).num_fds() + 4, hard))
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(connect(service))
+        service.logs("a connection waits: ")
+    resource.prlimit(answering, resource.RLIMIT_NOFILE, (soft, hard))
+    assert service.post("/hs/UIScom/in", json.dumps(ring("3"))).ok
+    assert service.answering() == [answering]
+
+
+def test_a_cleaned_temporary_directory_ends_neither_master_nor_workers(tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with Service(tmp_path / "s", WORKERS="1", TMPDIR=str(temporary)) as service:
+        service.start()
+        (answering,) = service.answering()
+        shutil.rmtree(temporary)
+        os.kill(answering, signal.SIGKILL)
+        until(lambda: answering not in service.workers() and len(service.workers()) == 2, "another is born")
+        assert service.post("/hs/UIScom/in", json.dumps(ring("4"))).ok
