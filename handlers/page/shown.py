@@ -19,12 +19,12 @@ _PLAIN = frozenset("\n\t")
 
 
 def seen(text: object) -> Markup:
-    """Escaped text in which whatever cannot be seen is shown by its code: ‹U+202E›."""
+    """Escaped text in which each invisible character is shown as its code: ‹U+202E›."""
     shown = str(escape(str(text))).replace("\r\n", "\n")
     codes = {
-        ord(letter): f'<span class="unseen">‹U+{ord(letter):04X}›</span>'
-        for letter in set(shown)
-        if letter not in _PLAIN and unicodedata.category(letter) in _UNSEEN
+        ord(character): f'<span class="unseen">‹U+{ord(character):04X}›</span>'
+        for character in set(shown)
+        if character not in _PLAIN and unicodedata.category(character) in _UNSEEN
     }
     return Markup(shown.translate(codes))  # noqa: S704 - escaped above; what is put in is ours
 
@@ -93,10 +93,10 @@ def _laid_out(text: str, query: str) -> Markup | None:
     """JSON with indents, a form one field a line; None where it would look as it came."""
     if text.lstrip()[:1] in ("{", "["):
         try:
-            said = json.loads(text)
+            parsed = json.loads(text)
         except (ValueError, RecursionError):
             return None
-        laid = json.dumps(said, ensure_ascii=False, indent=2)
+        laid = json.dumps(parsed, ensure_ascii=False, indent=2)
     else:
         pairs = parse_qsl(text or query, keep_blank_values=True, errors="replace", max_num_fields=None)
         laid = "\n".join(f"{name} = {value}" for name, value in pairs)

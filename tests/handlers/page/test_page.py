@@ -1,6 +1,7 @@
 """The operator page through HTTP: who may see and press what, what each page says, and that it stays small work."""
 
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import datetime
@@ -21,7 +22,7 @@ from config import FeedSettings, Settings
 from handlers.page import shown
 from handlers.page import views as page
 from handlers.page import words as russian
-from handlers.page.views import HEADERS, Guesses
+from handlers.page.guard import HEADERS, Guesses
 from inbox import DEAD, FORWARDED, REFUSED, Outcome
 from schemas import event as words
 from schemas.event import CallEvent
@@ -70,11 +71,10 @@ def look(service: Service, path: str, password: str | None = PASSWORD, **options
     return requests.request(options.pop("method", "GET"), service.url + path, auth=auth, timeout=30, **options)
 
 
-def token(service: Service) -> str:
-    """The hidden field of a form."""
-    found = re.search(r'name="token" value="(\w+)"', look(service, "/inbox/2").text)
-    assert found
-    return found[1]
+def press(service: Service, headers: dict[str, str] | None = None, **form: str) -> requests.Response:
+    """The answer to a form of the page, sent with just these headers about where it stood (none: from the page itself)."""
+    origin = {"Origin": service.url} if headers is None else headers
+    return look(service, "/replay", method="POST", headers=origin, data=form, allow_redirects=False)
 
 
 # ------------------------------------------------------------------------------------------------- who may see
@@ -93,7 +93,7 @@ def test_who_has_no_password_learns_nothing(path: str, password: str | None, ser
     said = look(service, path, password, headers={"X-Forwarded-For": f"192.0.2.{PAGES.index(path) + 1}"})
     assert said.status_code == 401
     assert said.headers["WWW-Authenticate"].startswith("Basic ")
-    assert not re.search("79201119613|4101|token|<nav|Отвергнутые", said.text)
+    assert not re.search("79201119613|4101|<nav|Отвергнутые", said.text)
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -104,15 +104,54 @@ def test_a_page_says_what_a_browser_may_do_with_it(path: str, service: Service):
     assert not re.search(r"<script(?! src=)|<style|\son\w+=|\sstyle=|javascript:", said.text)
 
 
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+STATIC = {"page.css": "text/css", "page.js": "javascript", "icon.svg": "image/svg+xml"}
+
+
 def test_style_and_script_are_kept_for_ever_under_their_digest(service: Service):
-    found = re.findall(r'(?:src|href)="(/static/[^"]+)"', look(service, "/").text)
-    assert len(found) == 3
-    for address in found:
-        said = requests.get(service.url + address, timeout=10)
-        assert (said.status_code, said.headers["Cache-Control"]) == (200, "public, max-age=31536000, immutable")
-        assert requests.get(service.url + address[:-3], timeout=10).headers["Cache-Control"] == "no-cache"
-    for other in ("/static/../app.py", "/static/..%2fapp.py", "/static/page.py", "/static/"):
-        assert requests.get(service.url + other, timeout=10).status_code == 404
+    assert look(service, "/").headers["Content-Security-Policy"] == CSP
+    addresses = re.findall(r'(?:src|href)="(/static/[^"]+)"', look(service, "/").text)
+    assert {re.split(r"[/?]", address)[2] for address in addresses} == set(STATIC)
+    for address in addresses:
+        name = re.split(r"[/?]", address)[2]
+        kept = requests.get(service.url + address, timeout=10)
+        assert (kept.status_code, kept.headers["Cache-Control"]) == (200, "public, max-age=31536000, immutable")
+        assert kept.content == (ROOT / "handlers" / "page" / "static" / name).read_bytes()
+        assert STATIC[name] in kept.headers["Content-Type"]
+        assert {name: kept.headers[name] for name in HEADERS if name != "Cache-Control"}.items() <= HEADERS.items()
+        assert kept.headers["Content-Security-Policy"] == CSP
+        other = requests.get(service.url + address[:-3], timeout=10)
+        assert (other.status_code, other.headers["Cache-Control"]) == (200, "no-cache")
+        again = requests.get(service.url + address, headers={"If-None-Match": kept.headers["ETag"]}, timeout=10)
+        assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "page.py",
+        "../views.py",
+        "..%2fviews.py",
+        "%2e%2e/views.py",
+        "..%5cviews.py",
+        "page.css/..%2f..%2fviews.py",
+        "%2fetc%2fpasswd",
+        "/etc/passwd",
+        "page.css%00",
+        "x" * 5000,
+    ],
+)
+def test_no_other_file_is_static(path: str, service: Service):
+    with socket.create_connection(("127.0.0.1", service.port), 10) as sock:  # as it is: requests would tidy the path
+        sock.sendall(f"GET /static/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        answer = sock.makefile("rb").read()
+    assert answer.split()[1] in ((b"404", b"414", b"400") if len(path) > 4000 else (b"404",))
+    assert b"Blueprint" not in answer
+    assert b"root:" not in answer
 
 
 def test_a_wrong_password_is_counted_and_its_value_is_nowhere(service: Service):
@@ -142,44 +181,79 @@ def test_who_guesses_is_locked_out_and_nobody_else(service: Service):
 # --------------------------------------------------------------------------------------------- who may press what
 
 
-def forged() -> list[tuple[str, dict[str, str], bool]]:
-    """(name, headers, whether the token is right)"""
-    return [
-        ("no token", {}, False),
-        ("no token, own page", {"Sec-Fetch-Site": "same-origin"}, False),
-        ("another site", {"Sec-Fetch-Site": "cross-site"}, True),
-        ("another port", {"Sec-Fetch-Site": "same-site"}, True),
-        ("an address typed", {"Sec-Fetch-Site": "none"}, True),
-        ("another origin", {"Origin": "http://evil.example"}, True),
-        ("no origin to tell", {"Origin": "null"}, True),
-    ]
+FORGED: dict[str, dict[str, str]] = {
+    "nothing to prove it": {},
+    "another site": {"Sec-Fetch-Site": "cross-site"},
+    "another site, our origin": {"Sec-Fetch-Site": "cross-site", "Origin": "OURS"},
+    "another port": {"Sec-Fetch-Site": "same-site"},
+    "an address typed": {"Sec-Fetch-Site": "none"},
+    "an empty word": {"Sec-Fetch-Site": ""},
+    "another origin": {"Origin": "http://evil.example"},
+    "an origin that begins as ours": {"Origin": "OURS.evil.example"},
+    "an origin of another scheme": {"Origin": "OURS-ftp"},
+    "an opaque origin": {"Origin": "null"},
+    "an empty origin": {"Origin": ""},
+    "an origin without a host": {"Origin": "http://"},
+    "an origin that is none": {"Origin": "http://["},
+}
 
 
-@pytest.mark.parametrize(("headers", "right"), [case[1:] for case in forged()], ids=[case[0] for case in forged()])
-def test_a_command_from_elsewhere_is_refused(headers: dict[str, str], right: bool, service: Service):
-    data = {"id": "2", "back": "dead", "token": token(service) if right else "0" * 64}
-    said = look(service, "/replay", method="POST", headers=headers, data=data, allow_redirects=False)
-    assert said.status_code == 403
+@pytest.mark.parametrize("case", FORGED)
+def test_a_command_from_elsewhere_is_refused(case: str, service: Service):
+    ours = {"OURS": service.url, "OURS.evil.example": f"{service.url}.evil.example"}
+    ours["OURS-ftp"] = service.url.replace("http:", "ftp:")
+    headers = {name: ours.get(value, value) for name, value in FORGED[case].items()}
+    answer = press(service, headers, id="2", back="dead")
+    assert answer.status_code == 403
+    assert "Команда не выполнена" in answer.text
     assert service.inbox.delivery(2).outcome.state == DEAD  # type: ignore[union-attr]
     settled = service.inbox.delivery(2).settled_at  # type: ignore[union-attr]
     assert settled is None  # nobody looked at it again
 
 
-def test_a_command_is_a_post(service: Service):
-    assert look(service, "/replay", params={"id": "2", "token": token(service)}).status_code == 405
+@pytest.mark.parametrize(
+    "headers",
+    [{"Sec-Fetch-Site": "same-origin"}, {"Origin": "OURS"}, {"Sec-Fetch-Site": "same-origin", "Origin": "OURS"}],
+    ids=["Sec-Fetch-Site", "Origin", "both"],
+)
+def test_a_command_from_the_page_is_done(headers: dict[str, str], service: Service):
+    headers = {name: value.replace("OURS", service.url) for name, value in headers.items()}
+    answer = press(service, headers, id="999", back="dead")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/dead?replayed=0")
+
+
+def test_behind_a_proxy_the_page_is_known_by_public_url(tmp_path: Path):
+    with Service(tmp_path, OPERATOR_PASSWORD=PASSWORD, PUBLIC_URL="https://pbx.example.com:8443/base") as service:
+        service.start()
+        for host in ("pbx.example.com", service.url.partition("://")[2]):  # whatever the proxy makes of Host
+            own = {"Host": host, "Origin": "https://pbx.example.com:8443"}
+            assert press(service, own, id="999").status_code == 303
+            assert press(service, {"Host": host, "Origin": "https://evil.example"}, id="999").status_code == 403
+        # a proxy that passes Host on is enough: the scheme is not seen on this side
+        own = {"Host": "calls.example.com", "Origin": "https://calls.example.com"}
+        assert press(service, own, id="999").status_code == 303
+
+
+def test_without_the_password_no_origin_helps(service: Service):
+    own = {"Origin": service.url, "Sec-Fetch-Site": "same-origin", "X-Forwarded-For": "192.0.2.77"}
+    answer = look(service, "/replay", "wrong", method="POST", headers=own, data={"id": "2"}, allow_redirects=False)
+    assert answer.status_code == 401
+
+
+def test_a_command_is_a_post_and_small(service: Service):
+    own = {"Sec-Fetch-Site": "same-origin"}
+    assert look(service, "/replay", params={"id": "2"}, headers=own).status_code == 405
+    assert press(service, own, id="2", back="x" * 20_000).status_code == 413
 
 
 def test_understand_again_comes_back_to_where_the_button_was(service: Service):
     service.post(IN, NO_COMMA % 2)
     last = service.deliveries()[-1].delivery.id
-    for back, where in (("letter", f"/inbox/{last}?replayed=1"), ("dead", "/dead?replayed=1")):
+    for back, where in (("delivery", f"/inbox/{last}?replayed=1"), ("dead", "/dead?replayed=1")):
         until(lambda: service.inbox.delivery(last).outcome.state == DEAD, "it is dead again")  # type: ignore[union-attr]
-        data = {"id": str(last), "back": back, "token": token(service)}
-        said = look(
-            service, "/replay", method="POST", data=data, allow_redirects=False, headers={"Origin": service.url}
-        )
-        assert (said.status_code, said.headers["Location"]) == (303, where)
-    assert "Поставлено в очередь" in look(service, where).text
+        answer = press(service, id=str(last), back=back)
+        assert (answer.status_code, answer.headers["Location"]) == (303, where)
+    assert "Отправлено на повторный разбор: 1." in look(service, where).text
 
 
 # ----------------------------------------------------------------------------------------------------- what it says
@@ -202,8 +276,7 @@ def test_dead_letters_of_one_broken_template_are_one_group(tmp_path: Path):
         said = look(service, "/dead").text
         assert said.count("<article") == 2
         assert "Понять заново все 9" in said
-        data = {"id": "9", "all": "1", "back": "dead", "token": re.findall(r'name="token" value="(\w+)"', said)[0]}
-        answer = look(service, "/replay", method="POST", data=data, allow_redirects=False)
+        answer = press(service, id="9", all="1", back="dead")
         assert answer.headers["Location"] == "/dead?replayed=9"
         service.settled()
         assert service.inbox.dead() == [("uis", "bad_json", 9), ("uis", "no_call_id", 1)]

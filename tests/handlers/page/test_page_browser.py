@@ -126,7 +126,7 @@ def test_a_dead_letter_is_replayed_after_the_fix(browser: Browser, tmp_path: Pat
         shows(browser, "uis: ошибка коннектора")
         shows(browser, "KeyError: 'a fault'")
         click(browser, By.ID, "replay-3")  # too early: the fault is still there
-        shows(browser, "Поставлено в очередь на новое понимание: 1.")
+        shows(browser, "Отправлено на повторный разбор: 1.")
         until(lambda: service.inbox.dead() == [("uis", "our_fault", 3)], "all three are dead")
         service.stop()
         service.root = code()
@@ -155,13 +155,13 @@ def test_what_a_person_does_is_left_alone(service: Service, browser: Browser):
     )
     until(lambda: browser.find_elements(By.ID, "event-2"), "the new event is there")
     folds = browser.execute_script("return Array.from(document.querySelectorAll('details[id]'), f => [f.id, f.open])")
-    assert dict(folds)["said-1"] is True
+    assert dict(folds)["fields-1"] is True
     assert next(state for name, state in folds if name.startswith("came-")) is False
     assert browser.execute_script("return window.scrollY") > 100
 
     browser.get(service.url + "/inbox")
     browser.find_element(By.NAME, "feed").send_keys("x")
-    browser.execute_script("const r = document.createRange(); r.selectNodeContents(document.querySelector('.said'));"
+    browser.execute_script("const r = document.createRange(); r.selectNodeContents(document.querySelector('.reason'));"
                            "getSelection().removeAllRanges(); getSelection().addRange(r)")  # fmt: skip
     chosen = browser.execute_script("return String(getSelection())")
     asked = "return performance.getEntriesByType('resource').filter(e => e.initiatorType === 'fetch').length"
@@ -193,7 +193,7 @@ def test_without_a_script_everything_still_works(service: Service, browser: Brow
         browser.get(service.url + "/dead")
         shows(browser, "uis: ошибка в JSON")
         browser.find_element(By.CSS_SELECTOR, "article button").click()
-        shows(browser, "Поставлено в очередь")
+        shows(browser, "Отправлено на повторный разбор")
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
@@ -284,13 +284,11 @@ def test_the_keyboard_reaches_everything_and_everything_has_a_name(service: Serv
 def test_a_form_on_another_origin_presses_nothing(service: Service, browser: Browser):
     service.post(IN, BROKEN % 506)
     id = newest(service)
-    browser.get(f"{service.url}/inbox/{id}")
-    token = browser.find_element(By.NAME, "token").get_attribute("value")
     settled = service.inbox.delivery(id).settled_at  # type: ignore[union-attr]
 
     class Evil(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # even with the token, were it ever found out
-            page = f'<form method=post action="{service.url}/replay"><input name=token value={token}>'
+        def do_GET(self) -> None:
+            page = f'<form method=post action="{service.url}/replay">'
             page += f"<input name=id value={id}><button id=go>go</button></form>"
             self.send_response(200)
             self.send_header("Content-Type", "text/html")

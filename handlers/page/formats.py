@@ -1,0 +1,109 @@
+"""What the templates use: moments, lengths and words as a person reads them, links to this page and to its files."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from flask import g, request, url_for
+
+import models
+from handlers.answers import connector
+from handlers.page import shown
+from handlers.page import words as russian
+
+STATIC = Path(__file__).parent / "static"
+YES = {False: "нет", True: "да"}  # and 0, 1
+WORDS: dict[str, Mapping[Any, str]] = {
+    "direction": russian.DIRECTIONS,
+    "state": russian.STATES,
+    "disposition": russian.DISPOSITIONS,
+    "reason": russian.REASONS,
+    "hangup_by": russian.HANGUP_BY,
+    "kind": russian.KINDS,
+    **dict.fromkeys(("is_answered", "is_missed", "provider_lost", "answered", "lost"), YES),
+}
+
+
+def tools() -> dict[str, Any]:
+    """The names that every template has. Without the password (g.operator) there is no menu and no count."""
+    here, operator = connector(), g.get("operator", False)
+    return {
+        "operator": operator,
+        "dead_count": (lambda: sum(count for _, _, count in here.inbox.dead())) if operator else None,
+        "seen": shown.seen,
+        "link": shown.link,
+        "preview": shown.preview,
+        "when": when,
+        "length": length,
+        "label": label,
+        "value": value,
+        "words": russian,
+        "address": address,
+        "ours": ours,
+        "static": lambda name: url_for("page.static", filename=name, v=digest(name)),
+    }
+
+
+def ours(reason: str) -> bool:
+    """Whether this reason is a fault of the connector's: its detail is a traceback, and nobody at the provider can help."""
+    return reason in ("our_fault", "indigestible")
+
+
+@cache
+def digest(name: str) -> str:
+    """Of a static file's content, under which browsers keep the file for ever; "" where there is no such file."""
+    file = STATIC / name
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else ""
+
+
+def when(moment: int | datetime | None) -> str:
+    """A moment (milliseconds since 1970 UTC, or the call log's wall clock) in TIMEZONE; of today the time alone."""
+    if moment is None:
+        return "—"
+    zone = connector().settings.timezone
+    if isinstance(moment, int):
+        moment = datetime.fromtimestamp(moment // 1000, zone).replace(tzinfo=None)
+    today = datetime.now(zone).date()
+    if moment.date() == today:
+        return f"{moment:%H:%M:%S}"
+    return f"{moment:%d.%m %H:%M:%S}" if moment.year == today.year else f"{moment:%d.%m.%Y %H:%M:%S}"
+
+
+def length(seconds: int | None) -> str:
+    """«1 ч 2 мин 5 с»."""
+    if seconds is None:
+        return "—"
+    hours, rest = divmod(seconds, 3600)
+    parts = ((hours, "ч"), (rest // 60, "мин"), (rest % 60, "с"))
+    return " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 с"
+
+
+def label(name: str) -> str:
+    """What a column, or a field of an event, is called: of a column the beginning of its comment in models.py."""
+    field = models.Calls._meta.fields.get(name)
+    if name in russian.FIELDS or field is None:
+        return russian.FIELDS.get(name, name)
+    text = str(field.help_text).removeprefix("1 — ").split(":")[0].split(";")[0].split(" (")[0]
+    return text[:1].upper() + text[1:]
+
+
+def value(name: str, value: Any) -> Any:
+    """A column's value, or a field's of an event, for a person."""
+    if name in WORDS:
+        return WORDS[name].get(value, value)
+    if name.endswith("_at"):
+        return when(value)
+    if name.endswith("_seconds") or name == "seconds":
+        return length(value)
+    if name == "recordings":
+        return "; ".join(recording.get("url") or "без адреса" for recording in value)
+    return value
+
+
+def address(**changed: Any) -> str:
+    """This page with some of its parameters changed (None: taken out)."""
+    parameters = {**(request.view_args or {}), **request.args.to_dict(), **changed}
+    return url_for(str(request.endpoint), **{name: given for name, given in parameters.items() if given is not None})
