@@ -123,7 +123,7 @@ def test_the_stored_query_never_has_the_key(guarded: Service) -> None:
 )
 def test_an_address_that_a_proxy_writes_with_its_port_is_the_address(guarded: Service, written: str) -> None:
     assert post(guarded, "new+key", written).ok
-    assert guarded.letters(feed="uis")[-1].delivery.client_address == "192.0.2.7"
+    assert guarded.deliveries(feed="uis")[-1].delivery.client_address == "192.0.2.7"
 
 
 def test_metrics_are_open_to_this_host_on_a_listener_of_both_families(tmp_path: Path) -> None:

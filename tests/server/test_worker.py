@@ -423,8 +423,8 @@ def test_senders_of_half_a_request_hold_no_thread_for_good(tmp_path: Path) -> No
                 sender.sendall(part)
             assert service.post("/hs/UIScom/in", json.dumps(ring("2"))).ok
             assert service.get("/healthz").ok
-            until(lambda: len(service.letters(state="dead")) == 8, "all that had a head are kept")
-        assert {letter.outcome.reason for letter in service.letters(state="dead")} == {"cut_short"}
+            until(lambda: len(service.deliveries(state="dead")) == 8, "all that had a head are kept")
+        assert {stored.outcome.reason for stored in service.deliveries(state="dead")} == {"cut_short"}
         assert service.call("2")["state"] == "ringing"
 
 
