@@ -340,7 +340,7 @@ class Forwarder:
                 return
 
     def _write_status(self, db: peewee.Database) -> None:
-        last = self.inbox.last_deliveries()
+        last = self.inbox.look().last_deliveries
         waiting = self.inbox.waiting_by_feed()
         dead: dict[str, int] = {}
         for feed, _, count in self.inbox.dead():

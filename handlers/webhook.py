@@ -12,7 +12,7 @@ from flask import Response, request
 import schemas
 from handlers.access import client_address, sender, split_query, stranger
 from handlers.answers import JSON, Connector, answer, connector, on_inbox_error, refusal
-from inbox import DEAD, IGNORED, PATIENCE_SECONDS, RECEIVED, REFUSED, Unavailable, now
+from inbox import DEAD, IGNORED, RECEIVED, REFUSED, STORED_WITHIN_SECONDS, Unavailable, now
 from inbox.judge import judge
 from schemas.reading import Delivery, Refusal
 
@@ -80,7 +80,7 @@ def store(here: Connector, delivery: Delivery) -> Response:
         ticket = here.inbox.begin(delivery, outcome)
         hold = getattr(request.environ.get("gunicorn.socket"), "hold", None)
         if hold is not None:  # worker.py sends the answer when the delivery is on disk
-            hold(ticket, on_inbox_error, PATIENCE_SECONDS)
+            hold(ticket, on_inbox_error, STORED_WITHIN_SECONDS)
         else:
             ticket.wait()
     except Unavailable as error:

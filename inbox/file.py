@@ -1,4 +1,4 @@
-"""The inbox's file: its tables, its connections, whose turn it is to write, and what its processes tell one another.
+"""The inbox's file: its tables, connections and locks, and how its processes wake one another.
 
 SQLite in WAL mode. The workers take turns by a blocking flock, because SQLite's own busy handler sleeps and starves.
 """
@@ -73,12 +73,12 @@ class InboxFile:
 
     def fact(self, name: str) -> str:
         """A remembered fact, "" if there is none."""
-        row = self._db().execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        row = self.connection().execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return row[0] if row else ""
 
     def remember(self, **facts: str) -> None:
         """Remember facts; not synced."""
-        with self._writing() as db:
+        with self.writing() as db:
             for name, value in facts.items():
                 remember(db, name, value)
 
@@ -90,15 +90,15 @@ class InboxFile:
 
     def wake(self) -> None:
         """Tell the forwarder, in whatever process it is, that something waits."""
-        with contextlib.suppress(OSError):  # a full pipe has told it already; a lost wake costs a second
+        with contextlib.suppress(OSError):  # a full pipe wakes it already; a lost wake costs a second
             os.write(self._wake_pipe(), b"!")
 
     def wait(self, seconds: float) -> None:
         """Until `wake` was called in any process, or the seconds have passed."""
         fd = self._wake_pipe()
-        told = select.poll()  # select() takes no descriptor beyond 1,023
-        told.register(fd, select.POLLIN)
-        if told.poll(seconds * 1000):
+        poll = select.poll()  # select() takes no descriptor beyond 1,023
+        poll.register(fd, select.POLLIN)
+        if poll.poll(seconds * 1000):
             with contextlib.suppress(BlockingIOError):
                 os.read(fd, 65536)
 
@@ -136,14 +136,14 @@ class InboxFile:
         return os.path.samestat(ours, theirs)
 
     def use(self) -> None:
-        """Say that this process uses DATA_DIR, as long as it lives; waits while a restore replaces its files."""
+        """Mark DATA_DIR as used by this process for as long as it lives; waits while a restore replaces its files."""
         self._make_directory()
         used = os.open(self.directory / "use.lock", os.O_RDONLY | os.O_CREAT, 0o600)  # a read-only disk will do
         fcntl.flock(used, fcntl.LOCK_SH)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[bool]:
-        """False when any other process uses DATA_DIR, idle or not; True: none does, nor will until the block ends."""
+        """False when another process uses DATA_DIR, busy or idle; True: none does, and none can until the block ends."""
         self._make_directory()
         with open(self.directory / "use.lock", "a") as used, self.forwarding(wait=False) as mine:
             try:
@@ -153,8 +153,8 @@ class InboxFile:
             yield mine
 
     def is_forwarding(self) -> bool:
-        """Whether any process of this host forwards this inbox. It looks without writing, and shares its look: two who
-        look at once take neither of them for a forwarder."""
+        """Whether any process of this host forwards this inbox. Writes nothing; takes the lock shared, so that two callers
+        do not take each other for a forwarder."""
         try:
             with open(self.directory / "forwarder.lock", "rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -165,25 +165,24 @@ class InboxFile:
         return False
 
     @contextlib.contextmanager
-    def _writing(self, synchronous: str = "NORMAL") -> Iterator[sqlite3.Connection]:
+    def writing(self, synchronous: str = "NORMAL") -> Iterator[sqlite3.Connection]:
         """A transaction of this thread, when it is its turn."""
-        db = self._db(synchronous)  # before the turn: making a connection takes one too
-        with self._turn(), transaction(db):
+        db = self.connection(synchronous)  # before the turn: making a connection takes one too
+        with self.turn(), transaction(db):
             yield db
 
     @contextlib.contextmanager
     def _turn_and_connection(self) -> Iterator[sqlite3.Connection]:
-        db = self._db("FULL")
-        with self._turn():
+        db = self.connection("FULL")
+        with self.turn():
             yield db
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
         """One writer at a time: a blocking flock wakes its next holder at once."""
         self._make_directory()
-        lock = os.open(
-            self.directory / "turn.lock", os.O_WRONLY | os.O_CREAT, 0o600
-        )  # open() asks the kernel four things
+        # not open(), which asks the kernel four things
+        lock = os.open(self.directory / "turn.lock", os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -192,24 +191,22 @@ class InboxFile:
 
     # ------------------------------------------------------------------------------------------- connections
 
-    def _db(self, synchronous: str = "NORMAL") -> sqlite3.Connection:
+    def connection(self, synchronous: str = "NORMAL") -> sqlite3.Connection:
         """This thread's connection."""
         if getattr(self._local, "pid", 0) != os.getpid() or not self.path.exists():
-            with self._turn():
-                self._local.db = self._connect("NORMAL")
+            with self.turn():
+                self._local.db = self.connect("NORMAL")
             self._local.pid = os.getpid()
         db: sqlite3.Connection = self._local.db
         db.execute(f"PRAGMA synchronous = {synchronous}")
         return db
 
-    def _connect(self, synchronous: str) -> sqlite3.Connection:
-        """A connection to the inbox, which is made if it is not there. Call it in `_turn`."""
+    def connect(self, synchronous: str) -> sqlite3.Connection:
+        """A connection to the inbox, which is made if it is not there. Call it in `turn`."""
         self._make_directory()
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-        db.execute(
-            "PRAGMA cache_size = -512"
-        )  # KiB, of 2,000: what is written lies at the end, and there are many of us
+        db.execute("PRAGMA cache_size = -512")  # KiB, not 2,000: writes go to the end, and there are many connections
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA secure_delete = ON")  # what is forgotten leaves no bytes behind, nor do its earlier states
         db.execute("PRAGMA synchronous = FULL")
@@ -232,7 +229,7 @@ class InboxFile:
 
     def check(self) -> str:
         """SQLite's own word on the file: "ok", or what is wrong with it."""
-        return str(self._db().execute("PRAGMA quick_check").fetchone()[0])
+        return str(self.connection().execute("PRAGMA quick_check").fetchone()[0])
 
     def truncate_log(self) -> bool:
         """Bring all that was written into inbox.db itself and empty its -wal; False while a reader is in the way."""

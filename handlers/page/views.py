@@ -17,8 +17,9 @@ from handlers.answers import Connector, connector
 from handlers.page import formats, guard, shown
 from handlers.page import words as russian
 from handlers.page.guard import sentence
-from inbox import DEAD, IGNORED, LOOKED_THROUGH, REFUSED
+from inbox import DEAD, IGNORED, REFUSED
 from inbox.judge import judge
+from inbox.looking import MOST_SEARCHED
 from inbox.state import disks, silent_feeds
 from schemas.event import CallEvent
 from schemas.reading import Delivery, Refusal
@@ -201,7 +202,7 @@ def deliveries() -> str:
     refused = sorted((row for row in here.inbox.counters() if row[1] == REFUSED), key=lambda row: -row[4])
     return render_template(
         "inbox.html", rows=rows, on=on, state=state, feed=feed, feeds=sorted(here.settings.feeds), refused=refused,
-        looked_through=LOOKED_THROUGH,
+        looked_through=MOST_SEARCHED,
     )  # fmt: skip
 
 
@@ -244,7 +245,7 @@ def dead() -> str:
     """Dead letters by feed, reason and sentence."""
     inbox = connector().inbox
     total = sum(count for _, _, count in inbox.dead())
-    return render_template("dead.html", groups=inbox.dead_groups(), total=total, looked_through=LOOKED_THROUGH)
+    return render_template("dead.html", groups=inbox.dead_groups(), total=total, looked_through=MOST_SEARCHED)
 
 
 @bp.post("/replay")

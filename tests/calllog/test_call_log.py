@@ -346,10 +346,10 @@ def test_a_reader_saw_a_commit_that_the_node_never_learned_of_before_a_restore(
     for number in range(10, 20):
         node.deliver("in", **ring(str(number)))
     real = node.inbox.settle
-    node.inbox.settle = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    node.inbox.settle = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):  # it dies between the commit and its own mark
         node.forward()
-    node.inbox.settle = real  # type: ignore[method-assign]
+    node.inbox.settle = real
     position = max(row["change_no"] for row in rows(call_log, Calls))
     assert position > node.inbox.position().change_no
     node.forwarder.close()

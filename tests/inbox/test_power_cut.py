@@ -23,7 +23,7 @@ def cut(library: Path, directory: Path, synchronous: str = "FULL") -> tuple[Serv
     service = Service(directory)
     if synchronous != "FULL":
         service.copy_code(
-            directory / "code", {"inbox/__init__.py": ('synchronous="FULL"', f'synchronous="{synchronous}"')}
+            directory / "code", {"inbox/writer.py": ('synchronous="FULL"', f'synchronous="{synchronous}"')}
         )
     ordinary = dict(service.environment)
     service.environment |= powercut.environment(library, watched, shadow)

@@ -215,7 +215,7 @@ def test_a_loop_that_was_held_up_does_not_deny_what_is_stored(tmp_path: Path) ->
             tmp_path / "code",
             {
                 "server/worker.py": ("        super().murder_pending()\n", held_up),
-                "inbox/__init__.py": ("PATIENCE_SECONDS = 8", "PATIENCE_SECONDS = 1"),
+                "inbox/writer.py": ("STORED_WITHIN_SECONDS = 8", "STORED_WITHIN_SECONDS = 1"),
             },
         )
         service.start()

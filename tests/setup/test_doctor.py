@@ -40,7 +40,7 @@ def service(running: Service) -> Service:
     """A service that has received nothing yet."""
     running.settled()
     running.inbox.purge(before=now() + 60_000, dead=True)
-    with running.inbox._writing() as db:
+    with running.inbox.file.writing() as db:
         db.execute("DELETE FROM counters")
     return running
 

@@ -76,7 +76,7 @@ def test_calls_whose_bodies_are_gone_keep_all_they_have(old: Service):
 def test_events_of_another_node_stay_and_are_folded_with_the_better_ones(old: Service):
     events = old.deliveries(feed="uis")
     assert all(stored.outcome.state == FORWARDED for stored in events)
-    with old.inbox._writing() as db:  # the body of the ringing event of call 1 is gone
+    with old.inbox.file.writing() as db:  # the body of the ringing event of call 1 is gone
         db.execute("DELETE FROM deliveries WHERE id = (SELECT min(id) FROM deliveries)")
     old.flask("calls", "rebuild")
     row = rows(old)["1"]

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import requests
 
-import inbox
 import models
 import schemas
 from app import create_app
@@ -23,7 +22,7 @@ from handlers.page import shown
 from handlers.page import views as page
 from handlers.page import words as russian
 from handlers.page.guard import HEADERS, Guesses
-from inbox import DEAD, FORWARDED, REFUSED, Outcome
+from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, REFUSED, Outcome, looking
 from schemas import event as words
 from schemas.event import CallEvent
 from schemas.reading import Delivery
@@ -373,7 +372,7 @@ def test_every_word_has_its_russian():
     assert set(russian.DISPOSITIONS) == set(words.DISPOSITIONS)
     assert set(russian.REASONS) == set(words.REASONS)
     assert set(russian.KINDS) == set(words.KINDS)
-    assert set(russian.DELIVERIES) == {inbox.RECEIVED, inbox.FORWARDED, inbox.IGNORED, inbox.DEAD}
+    assert set(russian.DELIVERIES) == {RECEIVED, FORWARDED, IGNORED, DEAD}
 
 
 def test_every_column_has_its_rule_and_every_field_its_name():
@@ -512,7 +511,7 @@ def test_a_number_is_looked_up_in_its_index(node: Node):
 def test_a_list_of_deliveries_looks_through_so_many_and_says_where_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(inbox, "LOOKED_THROUGH", 10)
+    monkeypatch.setattr(looking, "MOST_SEARCHED", 10)
     node = Node(tmp_path, "sqlite:///none.db")
     for number in range(25):
         feed = "xvb" if number == 2 else "uis"

@@ -1,0 +1,279 @@
+"""A stored delivery's life: it waits, is forwarded, ignored or dead, is replayed, purged or erased."""
+
+import contextlib
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from inbox.file import InboxFile, remember
+from models import Position
+from schemas.reading import Delivery
+
+RECEIVED, FORWARDED, IGNORED, DEAD = "received", "forwarded", "ignored", "dead"
+REFUSED = "refused"  # a request of which nothing is stored (stranger, oversize): a counter's outcome only
+TROUBLE = "trouble"  # a batch that the forwarder will try again, of no feed: a counter's outcome only
+FORGOTTEN = "forgotten"  # the reason of an ignored delivery of which nothing is kept (upkeep/retention.py)
+OUR_FAULT = "%s: delivery %d is a dead letter, our own fault in understanding it: flask inbox show %d has the traceback"
+
+COLUMNS = "feed, route, method, query, content_type, declared_length, client_address, received_at, body"
+COUNT = """
+INSERT INTO counters (feed, outcome, reason, total, last_at, last_message) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (feed, outcome, reason) DO UPDATE SET total = total + excluded.total,
+    last_at = max(last_at, excluded.last_at), last_message = excluded.last_message
+"""
+BITE = 1000  # deliveries that one transaction deletes or requeues: the writer threads wait meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What becomes of a delivery: `received` waits for the forwarder; ignored and dead have a reason and a sentence
+    (or the traceback of our own fault)."""
+
+    state: str = RECEIVED
+    reason: str = ""
+    detail: str = ""
+    event_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A delivery in the inbox, and what became of it. `settled_at`: milliseconds since 1970 UTC, None while it waits."""
+
+    delivery: Delivery
+    outcome: Outcome
+    settled_at: int | None
+
+
+def now() -> int:
+    """Milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class Deliveries:
+    """The deliveries of an inbox's file, and what the forwarder remembers beside them."""
+
+    def __init__(self, file: InboxFile) -> None:
+        self._file = file
+
+    # ------------------------------------------------------------------------------------------- forwarding
+
+    def waiting(self, most: int = 256, most_bytes: int = 4_000_000) -> list[Delivery]:
+        """The oldest deliveries that wait to be forwarded."""
+        found: list[Delivery] = []
+        size = 0
+        for stored in self._stored(f"state = '{RECEIVED}'", (most,), "id LIMIT ?"):
+            found.append(stored.delivery)
+            size += len(stored.delivery.body)
+            if size > most_bytes:
+                break
+        return found
+
+    def settle(self, outcomes: list[tuple[Delivery, Outcome]], position: Position | None = None) -> None:
+        """Mark deliveries forwarded, ignored or dead, and remember the call log's position. Not synced: forwarding twice
+        changes nothing."""
+        at = now()
+        with self._file.writing() as db:
+            db.executemany(
+                "UPDATE deliveries SET state = ?, reason = ?, detail = ?, event_key = ?, settled_at = ? WHERE id = ?",
+                [(o.state, o.reason, o.detail, o.event_key, at, d.id) for d, o in outcomes],
+            )
+            db.executemany(
+                "UPDATE deliveries SET body = x'', query = '' WHERE id = ?",
+                [(d.id,) for d, o in outcomes if o.reason == FORGOTTEN],
+            )
+            count(db, [(d.feed, o, d.received_at) for d, o in outcomes])
+            if position is not None:
+                remember(db, "position", json.dumps([position.change_no, position.incarnation, position.past]))
+
+    def position(self) -> Position:
+        """The call log's position as this node last saw it."""
+        return read_position(self._file.connection())
+
+    def reach(self, change_no: int) -> None:
+        """Remember the highest change_no of the batch that is about to be committed to the call log."""
+        self._file.remember(reached=str(change_no))
+
+    def trouble(self, reason: str, message: str) -> None:
+        """Count a failure to forward; not synced."""
+        with self._file.writing() as db:
+            db.execute(COUNT, ("", TROUBLE, reason, 1, now(), message))
+
+    # --------------------------------------------------------------------------------------- forwarding again
+
+    def requeue(self, missing: Callable[[list[str]], set[str]]) -> int:
+        """Every forwarded delivery whose event_key `missing` returns waits again; returns how many."""
+        last, total = 0, 0
+        while True:
+            rows = self._file.connection().execute(
+                "SELECT id, event_key FROM deliveries WHERE id > ? AND state = ? AND event_key <> '' ORDER BY id LIMIT 500",
+                (last, FORWARDED),
+            ).fetchall()  # fmt: skip
+            if not rows:
+                return total
+            last = rows[-1][0]
+            gone = missing(sorted({key for _, key in rows}))
+            with self._file.writing() as db:
+                again = [(RECEIVED, id) for id, key in rows if key in gone]
+                db.executemany("UPDATE deliveries SET state = ?, settled_at = NULL WHERE id = ?", again)
+            total += len(again)
+
+    def replay(self, ids: list[int]) -> int:
+        """Understand these deliveries again: they wait for the forwarder whatever they were, but for the forgotten ones,
+        of which nothing is left to understand; returns how many."""
+        with self._file.writing(synchronous="FULL") as db:
+            changed = db.executemany(
+                "UPDATE deliveries SET state = ?, reason = '', detail = '', settled_at = NULL WHERE id = ? AND reason <> ?",
+                [(RECEIVED, id, FORGOTTEN) for id in ids],
+            ).rowcount
+        self._file.wake()
+        return int(changed)
+
+    # --------------------------------------------------------------------------------------------- deleting
+
+    def purge(self, before: int, dead: bool | int = False) -> dict[str, int]:
+        """Delete forwarded and ignored deliveries received before the moment, dead ones only when told to (or before a
+        moment of their own), waiting ones never; returns how many of each state."""
+        gone: dict[str, int] = {}
+        for state, moment in ((FORWARDED, before), (IGNORED, before), (DEAD, before if dead is True else int(dead))):
+            if moment:
+                gone[state] = self._in_bites(
+                    "DELETE FROM deliveries WHERE id IN "
+                    "(SELECT id FROM deliveries WHERE received_at < ? AND state = ? ORDER BY id LIMIT ?)",
+                    (moment, state),
+                )
+        with self._file.writing() as db:
+            db.execute("DELETE FROM placements WHERE placed_at < ?", (before,))
+        return gone
+
+    def _in_bites(self, statement: str, values: tuple[Any, ...]) -> int:
+        """Run a statement whose last parameter is a LIMIT until it finds no more; returns how many rows it changed."""
+        total = 0
+        while True:
+            with self._file.writing() as db:
+                changed = db.execute(statement, (*values, BITE)).rowcount
+            total += changed
+            if changed < BITE:
+                return total
+
+    def erase(self, ids: list[int]) -> int:
+        """Delete these deliveries, whatever their state; returns how many were there."""
+        with self._file.writing(synchronous="FULL") as db:
+            return db.executemany("DELETE FROM deliveries WHERE id = ?", [(id,) for id in ids]).rowcount
+
+    def erase_mentions(self, mentioned: Callable[[str], bool]) -> dict[str, int]:
+        """Beside the deliveries: placements whose answer mentions somebody are deleted, a counter's last message and the
+        facts that do are emptied; returns how many of each."""
+        done = {}
+        with self._file.writing(synchronous="FULL") as db:
+            for table, key, text, change in (
+                ("placements", "request_id", "answer", "DELETE FROM placements WHERE request_id = ?"),
+                ("counters", "last_message", "last_message",
+                 "UPDATE counters SET last_message = '' WHERE last_message = ?"),
+                ("facts", "value", "value", "UPDATE facts SET value = '' WHERE value = ? AND name = 'call_log_message'"),
+            ):  # fmt: skip
+                rows = db.execute(f"SELECT DISTINCT {key}, {text} FROM {table}").fetchall()
+                done[table] = db.executemany(change, [(key,) for key, words in rows if mentioned(words)]).rowcount
+        return {table: max(0, changed) for table, changed in done.items()}
+
+    # ------------------------------------------------------------------------------------------ click to call
+
+    def claim(self, request_id: str) -> tuple[int | None, str] | None:
+        """None when this request_id was never seen: it is ours now, synced before anything is dialled. Else the first
+        answer (status, JSON), with status None while nobody knows it."""
+        with self._file.writing("FULL") as db:
+            mine = db.execute("INSERT OR IGNORE INTO placements VALUES (?, ?, NULL, '')", (request_id, now())).rowcount
+            if mine:
+                return None
+            first = db.execute("SELECT status, answer FROM placements WHERE request_id = ?", (request_id,)).fetchone()
+            return first[0], first[1]
+
+    def placement(self, request_id: str) -> tuple[int | None, str] | None:
+        """The first answer to this request_id, as `claim` returns it; claims nothing."""
+        row = self._file.connection().execute(
+            "SELECT status, answer FROM placements WHERE request_id = ?", (request_id,)
+        ).fetchone()  # fmt: skip
+        return (row[0], row[1]) if row else None
+
+    def placed(self, request_id: str, status: int, answer: str) -> None:
+        """Keep what became of it."""
+        with self._file.writing() as db:
+            db.execute(
+                "UPDATE placements SET status = ?, answer = ? WHERE request_id = ?", (status, answer, request_id)
+            )
+
+    # ---------------------------------------------------------------------------------------------- reading
+
+    def delivery(self, id: int) -> Stored | None:
+        """One stored delivery."""
+        return next(self._stored("id = ?", (id,)), None)
+
+    def deliveries(
+        self, state: str | None = None, feed: str | None = None, since: int = 0, limit: int = 50
+    ) -> list[Stored]:
+        """Stored deliveries, the newest first; limit -1: all of them."""
+        where = "(? IS NULL OR state = ?) AND (? IS NULL OR feed = ?) AND received_at >= ?"
+        return list(self._stored(where, (state, state, feed, feed, since, limit), "id DESC LIMIT ?"))
+
+    def with_event(self, event_key: str, limit: int = -1) -> list[Stored]:
+        """The deliveries (a first one and its repeats) that brought an event, the oldest first."""
+        return list(self._stored("event_key = ? AND event_key <> ''", (event_key, limit), "id LIMIT ?"))
+
+    def pages(self, where: str = "1", values: tuple[Any, ...] = (), size: int = 500) -> Iterator[list[Stored]]:
+        """Every stored delivery in the order of ids, page by page."""
+        last = 0
+        while page := list(self._stored(f"id > ? AND {where}", (last, *values, size), "id LIMIT ?")):
+            last = page[-1].delivery.id
+            yield page
+
+    def stream(self, feed: str, since: int) -> Iterator[Stored]:
+        """Every stored delivery of a feed received since the moment (milliseconds), the oldest first, a page in memory."""
+        for page in self.pages("feed = ? AND received_at >= ?", (feed, since), 100):
+            yield from page
+
+    def _stored(self, where: str, values: Collection[Any], order: str = "id") -> Iterator[Stored]:
+        rows = self._file.connection().execute(
+            f"SELECT id, {COLUMNS}, state, reason, detail, event_key, settled_at FROM deliveries WHERE {where} "
+            f"ORDER BY {order}",
+            tuple(values),
+        )
+        with contextlib.closing(rows):
+            for row in rows:
+                *outcome, settled_at = row[10:]
+                yield Stored(_delivery(row[:10]), Outcome(*outcome), settled_at)
+
+
+def count(db: sqlite3.Connection, rows: Iterable[tuple[str, Outcome, int]]) -> None:
+    """Count deliveries (feed, outcome, when received) by feed, state and reason, with the last of each: what health and
+    metrics read."""
+    totals: dict[tuple[str, str, str], tuple[int, int, str]] = {}
+    for feed, outcome, at in rows:
+        key = (feed, outcome.state, outcome.reason)
+        totals[key] = (totals.get(key, (0,))[0] + 1, at, outcome.detail)
+    db.executemany(COUNT, [(*key, *counted) for key, counted in totals.items()])
+
+
+def read_position(db: sqlite3.Connection) -> Position:
+    """The call log's position as the inbox in this database last saw it."""
+    facts = dict(db.execute("SELECT name, value FROM facts WHERE name IN ('position', 'reached')"))
+    change_no, incarnation, *past = json.loads(facts.get("position", '[0, ""]'))
+    known = tuple((mark, number) for mark, number in (past[0] if past else ()))
+    return Position(change_no, incarnation, int(facts.get("reached", 0)), known)
+
+
+def _delivery(row: tuple[Any, ...]) -> Delivery:
+    id, feed, route, method, query, content_type, declared_length, client_address, received_at, body = row
+    return Delivery(
+        feed=feed,
+        route=route,
+        body=body,
+        query=query,
+        method=method,
+        content_type=content_type,
+        declared_length=declared_length,
+        received_at=received_at,
+        client_address=client_address,
+        id=id,
+    )
