@@ -9,9 +9,10 @@ import cli
 import config
 import handlers
 import schemas
+import setup
 from calllog import database
 from calllog.asking import Desk
-from config import Settings
+from config import Settings, WrongSettings
 from forwarder import Forwarder
 from handlers.answers import Connector, on_http_error, on_inbox_error
 from inbox import Inbox
@@ -29,5 +30,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_error_handler(sqlite3.Error, on_inbox_error)
     for blueprint in handlers.blueprints():
         app.register_blueprint(blueprint)
+    for feed in sorted(settings.feeds.keys() - app.blueprints.keys()):
+        raise WrongSettings(f"handlers/{feed}.py is missing, or its bp is not named {feed}: the feed has no route")
+    setup.feeds()  # names what is wrong with a set-up page now, and not when somebody asks for it
     cli.register(app)
     return app

@@ -321,7 +321,7 @@ class Forwarder:
 
     def _end_overdue(self, db: peewee.Database) -> None:
         """Only when nothing waits: an end that was received in time may be in the inbox still."""
-        settling = {module.PROVIDER for module in schemas.feeds().values() if getattr(module, "SETTLES", False)}
+        settling = {feed.provider for feed in schemas.feeds().values() if feed.settles}
         while True:
             late = overdue.overdue(
                 db,

@@ -139,7 +139,7 @@ def _of_one(db: Database, wanted: Wanted) -> set[int] | None:
     """Ids of the newest calls of the number and the extension that are wanted, None where neither is."""
     windows: list[set[int]] = []
     if wanted.sought:
-        providers = Calls.provider.in_(sorted({module.PROVIDER for module in schemas.feeds().values()}))
+        providers = Calls.provider.in_(sorted({feed.provider for feed in schemas.feeds().values()}))
         windows.append(
             _newest(db, Calls.id, Calls.client_number == phone(wanted.sought))
             | _newest(db, Calls.id, providers & (Calls.provider_call_id == wanted.sought))

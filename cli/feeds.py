@@ -4,18 +4,19 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
 from urllib.parse import quote
 
 import click
 from flask.cli import AppGroup
 
+import schemas
 import setup
 from cli import terminal
 from config import FeedSettings
 from inbox import now
 from setup import doctor
 from setup.doctor import Report
+from setup.feed import SetUp
 from setup.findings import Finding
 
 FEW = 10  # deliveries: three calls bring more
@@ -28,16 +29,18 @@ command = AppGroup("feeds", help="What to set up at each provider.")
 @click.option("--curl", is_flag=True, help="Only a curl command that posts a first notification.")
 def feeds_show(feed: str, curl: bool) -> None:
     """The exact URL with its key, and what to paste at the provider (in Russian: it is for the set-up person)."""
-    module = _known(feed)
-    settings = terminal.settings().feeds[feed]
-    click.echo(_curl(settings, module) if curl else module.guide(lambda path: _url(settings, path)))
+    entered, settings = _known(feed), terminal.settings().feeds[feed]
+    if curl:
+        click.echo(_curl(settings, entered))
+    else:
+        click.echo(entered.show(lambda path: _url(settings, path), _key(settings)))
 
 
-def _known(feed: str) -> Any:
-    module = setup.feeds().get(feed)
-    if module is None:
+def _known(feed: str) -> SetUp:
+    entered = setup.feeds().get(feed)
+    if entered is None:
         terminal.fail(f"there is no feed {feed}; there are: {', '.join(setup.feeds())}")
-    return module
+    return entered
 
 
 @command.command("doctor")
@@ -95,11 +98,21 @@ def _evidence(finding: Finding) -> str:
     return ", ".join(part for part in (finding.notification, count, last, show) if part)
 
 
+def _key(feed: FeedSettings) -> str:
+    return feed.keys[0] if feed.keys else "" if feed.open else f"<{feed.name.upper()}_KEY не задан>"
+
+
 def _url(feed: FeedSettings, path: str) -> str:
-    key = quote(feed.keys[0], safe="") if feed.keys else f"<{feed.name.upper()}_KEY не задан>"
-    return f"{terminal.settings().public_url}{path}" + ("" if feed.open else f"?key={key}")
+    """The address of a path, with the key unless the feed is open or has it in the body."""
+    plain = feed.open or schemas.feeds()[feed.name].key_field
+    key = "" if plain else f"?key={quote(feed.keys[0], safe='') if feed.keys else _key(feed)}"
+    return f"{terminal.settings().public_url}{path}{key}"
 
 
-def _curl(feed: FeedSettings, module: Any) -> str:
-    path, body = module.first_notification(datetime.now(feed.timezone))
+def _curl(feed: FeedSettings, entered: SetUp) -> str:
+    if entered.first_notification is None:
+        terminal.fail(f"there is no example of a notification: first_notification in setup/{feed.name}.py")
+    path, fields = entered.first_notification(datetime.now(feed.timezone))
+    fields |= {entered.feed.key_field: _key(feed)} if entered.feed.key_field else {}
+    body = json.dumps(fields, ensure_ascii=False)
     return f"curl -sS -H 'Content-Type: application/json' -d '{body}' '{_url(feed, path)}'"

@@ -25,15 +25,14 @@ from config import WrongSettings, load
 from server import logs
 from server.worker import Logger, Worker
 
-try:
-    _settings = load(schemas.zones(), database.parse_url)
-except WrongSettings as error:
-    sys.exit(str(error))
-
 # Made before the fork: code and libraries, those too that are imported late, are in memory once for all workers.
 for _name in ("playhouse.migrate", "prometheus_client", "pymysql", "requests"):
     importlib.import_module(_name)
-_app = create_app(_settings)
+try:
+    _settings = load(schemas.zones(), database.parse_url)
+    _app = create_app(_settings)
+except WrongSettings as error:
+    sys.exit(str(error))
 
 bind = [_settings.bind]
 workers = _settings.workers + 1

@@ -2,38 +2,41 @@
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from datetime import tzinfo
 from functools import cache
-from types import ModuleType
+from types import MappingProxyType
 
+from config import WrongSettings
 from schemas.event import CallEvent
+from schemas.feed import Feed, declared, faults, is_feed
 from schemas.reading import Delivery
 
 
 @cache
-def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"{__name__}.{name}")
-
-
-def feeds() -> dict[str, ModuleType]:
-    """Feed name -> its module: every module of this package that can `understand`."""
-    found = {info.name: _module(info.name) for info in pkgutil.iter_modules(__path__)}
-    return {name: module for name, module in sorted(found.items()) if hasattr(module, "understand")}
+def feeds() -> Mapping[str, Feed]:
+    """Feed name -> its protocol: every module of this package that declares any part of one. Raises WrongSettings, which
+    names everything that is missing or wrong."""
+    modules = {info.name: importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)}
+    found = {name: module for name, module in sorted(modules.items()) if is_feed(module)}
+    wrong = [f"schemas/{name}.py: {fault}" for name, module in found.items() for fault in faults(name, module)]
+    if wrong:
+        raise WrongSettings("wrong feeds:\n  " + "\n  ".join(wrong))
+    return MappingProxyType({name: declared(name, module) for name, module in found.items()})
 
 
 def zones() -> dict[str, str]:
     """Feed name -> its provider's own time zone, "" where it has none but the setting's."""
-    return {name: getattr(module, "ZONE", "") for name, module in feeds().items()}
+    return {feed.name: feed.zone for feed in feeds().values()}
 
 
 def recognise(delivery: Delivery) -> None:
     """The first half of `understand`, all that the answer needs: raises Refusal when whoever set up the notification
     can mend it, Ignored when it has no effect on a call. Anything else it raises is our own fault."""
-    _module(delivery.feed).recognise(delivery)
+    feeds()[delivery.feed].recognise(delivery)
 
 
 def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
     """What the delivery says, in our words. Pure: no Flask, no database, no clock. `zone` is the provider's wall clock.
     Raises as `recognise` does."""
-    event: CallEvent = _module(delivery.feed).understand(delivery, zone)
-    return event
+    return feeds()[delivery.feed].understand(delivery, zone)

@@ -16,6 +16,7 @@ from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read, sha2
 PROVIDER = "xvb"
 FORM = Form(body="«Webhooks»", url="«WebHook URL»", call_id="callid")
 ADDRESS = "/crm-api"
+TELLS_TIME = False
 
 KIND_OF_EVENT = {
     "incoming": words.RINGING,  # also for type=out

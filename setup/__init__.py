@@ -1,11 +1,33 @@
-"""What to enter at a provider, and what was entered wrong: one module a feed, found here and nowhere listed."""
+"""What to enter at a provider, and what was entered wrong: one module and one text a feed, found here, nowhere listed."""
 
 import importlib
 import pkgutil
-from types import ModuleType
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+import schemas
+from config import WrongSettings
+from setup.feed import SetUp, declared, faults, page_faults
 
 
-def feeds() -> dict[str, ModuleType]:
-    """Feed name -> its module: every module of this package that can `guide`."""
-    found = {info.name: importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)}
-    return {name: module for name, module in sorted(found.items()) if hasattr(module, "guide")}
+@cache
+def feeds() -> Mapping[str, SetUp]:
+    """Feed name -> its set-up, of every feed: what setup/<feed>.py and setup/<feed>.txt tell, where there are such. Raises
+    WrongSettings, which names everything that is wrong."""
+    there = {info.name for info in pkgutil.iter_modules(__path__)}
+    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in schemas.feeds() if name in there}
+    pages = {name: _page(name) for name in schemas.feeds()}
+    wrong = [f"setup/{name}.py: {fault}" for name, module in modules.items() for fault in faults(module)]
+    wrong += [f"setup/{name}.txt: {fault}" for name, page in pages.items() for fault in page_faults(page)]
+    if wrong:
+        raise WrongSettings("wrong feeds:\n  " + "\n  ".join(wrong))
+    found = {name: declared(feed, modules.get(name), pages[name]) for name, feed in schemas.feeds().items()}
+    return MappingProxyType(found)
+
+
+def _page(name: str) -> str:
+    """The feed's text, "" where it has none."""
+    files = (Path(room) / f"{name}.txt" for room in __path__)
+    return next((file.read_text(encoding="utf-8") for file in files if file.is_file()), "")

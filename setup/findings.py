@@ -1,7 +1,7 @@
 """What the doctor finds, and the words in which it tells it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -79,9 +79,20 @@ class Expected(NamedTuple):
     enough: int = ENOUGH
 
 
-def filled(text: str, names: dict[str, str]) -> str:
-    """The text with {name} replaced; {{…}} is a placeholder of UIS's and stays."""
-    return re.sub(r"(?<!\{)\{(\w+)\}", lambda found: names[found[1]], text)
+class Right(NamedTuple):
+    """The route that an event should have come to, "" where it did; `by_address` where its kind was decided by the wrong
+    address alone, so that it is not the event's own."""
+
+    route: str = ""
+    by_address: bool = False
+
+
+BRACES = re.compile(r"(?<!\{)\{(\w+)\}")  # {{…}} is a placeholder of the provider's
+
+
+def filled(text: str, names: Mapping[str, str]) -> str:
+    """The text with {name} replaced; {{…}} stays."""
+    return BRACES.sub(lambda found: names[found[1]], text)
 
 
 def line(key: str, placeholder: str | None) -> str:

@@ -1,29 +1,26 @@
-"""«Звонковые события по Webhook»: what to enter at the provider."""
+"""«Звонковые события по Webhook»: a first notification, the self-test, and what must come."""
 
-import json
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from schemas.hooktype import ADDRESS, FORM
+from config import Settings
+from schemas.hooktype import ADDRESS
+from setup.findings import Expected
+
+METHOD = "«Тип запроса»"
+EXPECTED = (
+    Expected("EndIncCall", ("ended.in", "lost.in"), ("ringing.in",), 5),
+    Expected("EndOutCall", ("ended.out",), ("ringing.out",), 5),
+    Expected("CreateIncCall", ("ringing.in",), ("ended.in", "lost.in")),
+    Expected("CreateOutCall", ("ringing.out",), ("ended.out",)),
+    Expected("ChangeIncCall", ("answered",), ("ended.in.answered",)),
+    Expected("AttemptIncCallBegin", ("leg_ringing",), ("answered",)),
+)
 
 
-def guide(url: Callable[[str], str]) -> str:
-    """What to enter at the provider; `url` makes an address with the key of a path."""
-    return "\n".join(
-        [
-            "Настройки Webhook у провайдера: один адрес на все события.",
-            f"{FORM.url}: {url(ADDRESS)}",
-            "Тип запроса: POST, Content-Type: application/json.",
-            "События: CreateIncCall, AttemptIncCallBegin, ChangeIncCall, AttemptIncCallEnd, EndIncCall, MissedIncCall,",
-            "CreateOutCall, EndOutCall. Тело запроса провайдер составляет сам.",
-        ]
-    )
-
-
-def first_notification(now: datetime) -> tuple[str, str]:
-    """(path, body) of an incoming call, for the first try by hand."""
-    said = {
+def first_notification(now: datetime) -> tuple[str, dict[str, Any]]:
+    """An incoming call."""
+    return ADDRESS, {
         "SessionID": f"try-{now:%Y%m%d%H%M%S}",
         "HookType": "CreateIncCall",
         "StartTime": f"{now:%Y-%m-%d %H:%M:%S}",
@@ -31,9 +28,8 @@ def first_notification(now: datetime) -> tuple[str, str]:
         "Caller": "9000000000",
         "Called": "4950000000",
     }
-    return ADDRESS, json.dumps(said, ensure_ascii=False)
 
 
-def self_test(mark: str) -> tuple[str, dict[str, Any]]:
-    """(path, JSON) of a delivery that is ignored by design, for `flask check --send`."""
+def self_test(mark: str, settings: Settings) -> tuple[str, dict[str, Any]]:
+    """A hook that we do not know."""
     return ADDRESS, {"SessionID": mark, "HookType": "SelfTest", "self_test": mark}

@@ -7,7 +7,6 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from types import ModuleType
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -17,6 +16,7 @@ import setup
 from config import FeedSettings, Settings
 from inbox import IGNORED, Inbox, now
 from server.logs import masked
+from setup.feed import SetUp
 
 SECONDS = 10  # for the connection, and for each part of the answer
 MOST_BYTES = 65536  # of an answer that is looked at
@@ -30,7 +30,6 @@ REFUSALS = {
     "another connector",
     "address_not_allowed": "the connector was reached, but {name}_ALLOW does not list the address this server comes from: "
     "add it for the test, or see that X-Forwarded-For arrives and TRUSTED_PROXIES lists the proxy",
-    "unknown_tenant": "the connector there asks for other XVB_ACCESS_CODES",
     "unavailable": "the inbox there does not store: its disk is full, read-only or locked",
     "too_large": "MAX_BODY_BYTES is too small there",
 }
@@ -41,20 +40,19 @@ class Failed(Exception):
 
 
 def send(settings: Settings, inbox: Inbox) -> Iterator[str]:
-    """Post a delivery that is ignored by design to the first open feed (uis before others), and follow it. Yields a
-    sentence for each thing found to be well; raises Failed at the first that is not."""
-    feed, module = _feed(settings)
+    """Post a delivery that is ignored by design to the first open feed that has one, and follow it. Yields a sentence for
+    each thing found to be well; raises Failed at the first that is not."""
+    feed, entered = _feed(settings)
+    assert entered.self_test
     mark = f"self-test-{secrets.token_hex(8)}"
-    path, said = module.self_test(mark)
-    if feed.name == "xvb" and settings.xvb_access_codes:
-        said |= {"access_code": settings.xvb_access_codes[0]}
-    body = json.dumps(said, ensure_ascii=False).encode()
+    path, fields = entered.self_test(mark, settings)
+    body = json.dumps(fields, ensure_ascii=False).encode()
     url = f"{settings.public_url}{path}"
     yield f"POST {url}{'' if feed.open else '?key=***'} ({feed.name})"
     key = "" if feed.open else f"?key={quote(feed.keys[0], safe='')}"
     began, clock = now(), time.monotonic()
     status, headers, text = _post(f"{url}{key}", body)
-    _judge(settings, feed, status, headers, text)
+    _judge(settings, feed, {**REFUSALS, **entered.self_test_refused}, status, headers, text)
     yield f"answered 200 ignored in {round((time.monotonic() - clock) * 1000)} ms"
     # a minute's leeway: the clock may be set while we look
     for stored in inbox.stream(feed.name, began - 60_000):
@@ -79,13 +77,12 @@ def send(settings: Settings, inbox: Inbox) -> Iterator[str]:
         yield "PUBLIC_URL is http: the keys and the numbers of clients travel unprotected"
 
 
-def _feed(settings: Settings) -> tuple[FeedSettings, ModuleType]:
-    modules = {name: module for name, module in setup.feeds().items() if hasattr(module, "self_test")}
-    for name in sorted(modules, key=lambda name: (name != "uis", name)):
-        feed = settings.feeds[name]
-        if not feed.closed:
-            return feed, modules[name]
-    raise Failed(f"every feed is closed: set one of {', '.join(f'{name.upper()}_KEY' for name in modules)}")
+def _feed(settings: Settings) -> tuple[FeedSettings, SetUp]:
+    known = {name: entered for name, entered in setup.feeds().items() if entered.self_test}
+    for name, entered in known.items():
+        if not settings.feeds[name].closed:
+            return settings.feeds[name], entered
+    raise Failed(f"every feed is closed: set one of {', '.join(f'{name.upper()}_KEY' for name in known)}")
 
 
 def _post(url: str, body: bytes) -> tuple[int, "requests.structures.CaseInsensitiveDict[str]", str]:
@@ -158,8 +155,8 @@ def _unreachable(error: Exception, host: str | None) -> str:
     return f"{host} cannot be reached: {type(error).__name__}"
 
 
-def _judge(settings: Settings, feed: FeedSettings, status: int, headers: "requests.structures.CaseInsensitiveDict[str]",
-           text: str) -> None:  # fmt: skip
+def _judge(settings: Settings, feed: FeedSettings, refusals: dict[str, str], status: int,
+           headers: "requests.structures.CaseInsensitiveDict[str]", text: str) -> None:  # fmt: skip
     """Nothing when it was answered as by design; raises Failed otherwise."""
     try:
         answer = json.loads(text)
@@ -175,8 +172,8 @@ def _judge(settings: Settings, feed: FeedSettings, status: int, headers: "reques
             f"{status}, a redirect to {_printable(f'{to.scheme}://{to.netloc}{to.path}')}: no provider follows one; "
             "PUBLIC_URL must be the address that answers itself (https, the right host, no slash added)"
         )
-    if code in REFUSALS:
-        raise Failed(f"{status} {code}: {REFUSALS[code].format(name=feed.name.upper())}")
+    if code in refusals:
+        raise Failed(f"{status} {code}: {refusals[code].format(name=feed.name.upper())}")
     if code and "message" in said:
         raise Failed(f"{status} {_plain(code)}: {_plain(str(said['message']))}")
     whose = f"{status} from {_plain(headers.get('Server', '') or 'a server that does not name itself')}{_title(text)}"

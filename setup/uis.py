@@ -1,18 +1,19 @@
 """UIS: what to enter in its account page, and what its notifications look like when it was entered wrong."""
 
-import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any
 
+from config import Settings
 from schemas import event as words
 from schemas import uis
 from schemas.event import CallEvent
 from schemas.reading import Delivery, canonical
 from schemas.uis import ADDRESS, FORM, SAMPLE_CALL_ID
-from setup.mgerm import PLACEHOLDERS as MGERM_PLACEHOLDERS
+from setup.feed import Address
+from setup.findings import Advice, Expected, Right, line
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +84,25 @@ NOTIFICATIONS = (
 )
 
 
-def guide(url: Callable[[str], str]) -> str:
-    """What to enter at uiscom.ru, in the words of its account page; `url` makes an address with the key of a path."""
+# -------------------------------------------------------------------------------------------------- what to enter
+
+
+def guide(url: Address) -> str:
+    """The six notifications, in the words of the account page."""
     lines = [
         "Личный кабинет UIS → Уведомления → Добавить. Создайте шесть уведомлений; в каждом:",
         "«Активно» — включено, «Способы уведомлений» → HTTP — включено, «Метод» — POST.",
         "Плейсхолдеры {{…}} вставляйте без кавычек: UIS ставит их сам.",
     ]
     for number, notification in enumerate(NOTIFICATIONS, 1):
-        first, *rest = to_enter(notification, url)
+        first, *rest = to_enter(notification.name, url)
         lines += ["", f"{number}. {first}", *(f"   {line}" for line in rest[:-1]), rest[-1]]
     return "\n".join(lines)
 
 
-def to_enter(notification: Notification, url: Callable[[str], str]) -> list[str]:
-    """What to enter for one notification, a line a field; the last is the template."""
+def to_enter(name: str, url: Address) -> list[str]:
+    """What to enter for the notification of this name, a line a field; the last is the template."""
+    notification = next(one for one in NOTIFICATIONS if one.name == name)
     return [
         f"«Название уведомления»: {notification.name}",
         f"«Тип события»: {notification.event_type}",
@@ -108,9 +113,9 @@ def to_enter(notification: Notification, url: Callable[[str], str]) -> list[str]
     ]
 
 
-def first_notification(now: datetime) -> tuple[str, str]:
-    """(path, body) of an incoming call as UIS would tell it, for the first try by hand."""
-    said = {
+def first_notification(now: datetime) -> tuple[str, dict[str, Any]]:
+    """An incoming call."""
+    return ADDRESS.format("in"), {
         "notification_name": "Входящий звонок",
         "notification_time": f"{now:%Y-%m-%d %H:%M:%S}",
         "call_session_id": int(now.timestamp()),
@@ -120,49 +125,110 @@ def first_notification(now: datetime) -> tuple[str, str]:
         "calling_phone_number": "79000000000",
         "called_phone_number": "74950000000",
     }
-    return ADDRESS.format("in"), json.dumps(said, ensure_ascii=False)
 
 
-def self_test(mark: str) -> tuple[str, dict[str, Any]]:
-    """(path, JSON) of a delivery that is ignored by design, for `flask check --send`."""
-    return ADDRESS.format("in"), {
-        "call_session_id": SAMPLE_CALL_ID,
-        "notification_name": "flask check --send",
-        "self_test": mark,
-    }
+def self_test(mark: str, settings: Settings) -> tuple[str, dict[str, Any]]:
+    """The call of the account page's test button."""
+    fields = {"call_session_id": SAMPLE_CALL_ID, "notification_name": "flask check --send", "self_test": mark}
+    return ADDRESS.format("in"), fields
 
 
-NUMERIC = {
-    canonical(name)
-    for name in "call_session_id total_time_duration wait_time_duration talk_time_duration file_duration is_lost "
-    "is_internal contact_id app_id communication_id notification_timestamp employee_ids employee_id".split()
-}  # what UIS renders without quotes of its own
+# --------------------------------------------------------------------------------------------- what was entered wrong
 
 
-PLACEHOLDERS = {
-    canonical(name): name
-    for name in [*MGERM_PLACEHOLDERS, *(key for n in NOTIFICATIONS for key in n.keys), "leg_id", "employee_id"]
-}
-
-
-END_KEYS = {
-    canonical(name)
-    for name in "finish_time finish_reason total_time_duration wait_time_duration talk_time_duration is_lost lost_reason "
-    "file_link file_duration full_record_file_link".split()
-}
-
-
-TYPE_OF = {
-    words.RINGING: "Входящий звонок",
+METHOD = "«Метод»"
+SWITCHES = "«Активно», «Способы уведомлений» → HTTP, «Метод» и {url}"
+EXPECTED = (
+    Expected("Завершение звонка", ("ended",), ("ringing", "answered", "lost"), 5),
+    Expected("Входящий звонок", ("ringing.in",), ("answered.in", "ended.in", "lost.in")),
+    Expected("Исходящий звонок", ("ringing.out",), ("ended.out", "answered.out")),
+    Expected("Начало разговора", ("answered",), ("ended.in.answered",)),
+    Expected("Потерянный звонок", ("lost",), ("ended.in.lost",)),
+    Expected("Записанный разговор", ("recording", "linked", "ended.key.wavcallrecords"), ("ended.answered",)),
+)
+TYPES = {
+    words.RINGING: "Исходящий звонок",
+    f"{words.RINGING}.in": "Входящий звонок",
     words.ANSWERED: "Начало разговора",
     words.LOST: "Потерянный звонок",
     words.ENDED: "Завершение звонка",
     words.RECORDING: "Записанный разговор",
     words.LEG_RINGING: "Ожидание ответа",
     words.TALK_ENDED: "Завершение разговора",
-}  # an outgoing ringing is «Исходящий звонок»
-
-
+}
+ADVICE = {
+    "wrong_url": Advice(
+        "Чужой адрес",
+        "Это событие пришло не на свой адрес: по адресу коннектор решает, что случилось, и без notification_mnemonic "
+        "понимает звонок неверно.",
+        "поле {url}: конец адреса должен быть таким, ключ прежний",
+        "{details}",
+    ),
+    "quotes": Advice(
+        "Кавычки вокруг плейсхолдеров",
+        "В шаблоне стоят кавычки вокруг {{…}}: UIS ставит их сам, и выходит двойная кавычка, а числа и null становятся "
+        "текстом.",
+        "поле {body}: уберите кавычки вокруг {{…}} в этих строках",
+        "{details}",
+    ),
+    "unknown_placeholder": Advice(
+        "Плейсхолдер, которого нет",
+        "UIS не знает такого плейсхолдера и оставил его текстом: значения у этого ключа нет.",
+        "поле {body}: замените строку (или удалите её, если замены нет)",
+        "{details}",
+    ),
+    "foreign_placeholder": Advice(
+        "Плейсхолдер не для этого события",
+        "Для этого типа события UIS такого плейсхолдера не подставляет: он остался текстом или пустым местом.",
+        "поле {body}: удалите из шаблона этого уведомления строки {list} (или проверьте «Тип события»)",
+    ),
+    "no_lost_reason": Advice(
+        "Нет причины потери",
+        "У потерянных звонков нет поля lost_reason: в журнале не будет видно, что звонок потерян и почему.",
+        "поле {body}: добавьте строку перед закрывающей скобкой, с запятой после предыдущей",
+        '"lost_reason":{{lost_reason}}',
+    ),
+    "double": Advice(
+        "Два уведомления об одном событии",
+        "Об одном и том же событии звонка приходят два уведомления с разным содержанием: в кабинете их два (часто — "
+        "старое и новое). Звонок остаётся одним, но событий у него больше, и второе может спорить с первым.",
+        "«Активно»: выключите одно из них",
+        "{details}",
+    ),
+    "no_recording_link": Advice(
+        "Нет ссылки на запись",
+        "Разговоры записаны, но ссылок на запись нет: UIS прислал только отпечатки записей (wav_call_records).",
+        "уведомление «Завершение звонка», поле {body}: добавьте строку; или создайте уведомление «Записанный разговор» "
+        "(flask feeds show uis, номер 6)",
+        line("communication_id", "communication_id"),
+    ),
+    "never_seen": Advice(
+        "Событие не приходит",
+        "«{name}» не пришло ни разу, хотя звонки были.",
+        "создайте уведомление «{name}» (или включите «Активно», проверьте «Тип события» и «Условия»)",
+        "{details}",
+    ),
+}
+DOCUMENTED = """
+app_id attributes call_session_id call_source called_phone_number calling_phone_number communication_id
+communication_type contact_full_name contact_group_ids contact_id contact_phone_number cpn_region_id cpn_region_name
+direction external_id is_internal notification_mnemonic notification_name notification_time notification_timestamp
+scenario_id scenario_name start_time tp_project virtual_phone_number visitor_country
+""".split()  # all placeholders that the Mgerm document has
+PLACEHOLDERS = {
+    canonical(name): name
+    for name in [*DOCUMENTED, *(key for n in NOTIFICATIONS for key in n.keys), "leg_id", "employee_id"]
+}
+NUMERIC = {
+    canonical(name)
+    for name in "call_session_id total_time_duration wait_time_duration talk_time_duration file_duration is_lost "
+    "is_internal contact_id app_id communication_id notification_timestamp employee_ids employee_id".split()
+}  # what UIS renders without quotes of its own
+END_KEYS = {
+    canonical(name)
+    for name in "finish_time finish_reason total_time_duration wait_time_duration talk_time_duration is_lost lost_reason "
+    "file_link file_duration full_record_file_link".split()
+}
 _PAIR = re.compile(
     r'"(?P<key>[^"\\\n{}]{1,128})"\s{0,20}:\s{0,20}(?:'
     r'(?P<doubled>""(?=\s{0,20}[^\s,}\]]))'
@@ -172,9 +238,28 @@ _PAIR = re.compile(
 )
 
 
-def _right_route(delivery: Delivery, event: CallEvent, keys: set[str]) -> str:
-    """The route this event should have come to, "" where it did."""
-    route = delivery.route
+def template(text: str) -> dict[str, list[str]]:
+    """Quotes round placeholders and placeholders left as they are, by the raw text: reading repairs them."""
+    found: dict[str, list[str]] = {"quotes": [], "unknown_placeholder": [], "foreign_placeholder": []}
+    for pair in _PAIR.finditer(text):
+        key, left, bare = pair["key"], pair["left"], pair["bare"]
+        name = PLACEHOLDERS.get(canonical(key))
+        if left is not None:
+            known = PLACEHOLDERS.get(canonical(left))
+            near = get_close_matches(canonical(left), PLACEHOLDERS, 1, 0.75)
+            meant = known or (PLACEHOLDERS[near[0]] if near else name)
+            code = "foreign_placeholder" if known == left.strip() else "unknown_placeholder"
+            found[code].append(line(key, None if code == "foreign_placeholder" else meant))
+        elif pair["nothing"] is not None:
+            found["foreign_placeholder"].append(line(key, None))
+        elif pair["doubled"] or (bare and name and (not bare.isdigit() or canonical(key) in NUMERIC)):
+            found["quotes"].append(line(key, name))
+    return found
+
+
+def right_route(delivery: Delivery, event: CallEvent, keys: set[str]) -> Right:
+    """The address decides what happened, so each event type has its own."""
+    route, by_address = delivery.route, False
     if event.kind == words.RINGING:
         right = event.direction if event.direction in ("in", "out") else "in" if route == "rec" else route
     elif event.kind in (words.ANSWERED, words.LOST):
@@ -185,10 +270,16 @@ def _right_route(delivery: Delivery, event: CallEvent, keys: set[str]) -> str:
     elif event.kind in (words.ENDED, words.RECORDING):
         right = "rec"
         if route == "rec" and not keys & END_KEYS and not _mnemonic(delivery):
-            right = "out" if event.direction == "out" else "in"  # the call was ended by the address alone
+            right, by_address = "out" if event.direction == "out" else "in", event.kind == words.ENDED
     else:
-        return ""
-    return "" if right == route else right
+        return Right()
+    return Right() if right == route else Right(right, by_address)
+
+
+def lacks(event: CallEvent, keys: set[str]) -> str:
+    """Without lost_reason nobody sees that the call was lost, or why."""
+    unclear = event.kind == words.ENDED and not keys & {"islost", "lostreason"}
+    return "no_lost_reason" if (event.lost or unclear) and "lostreason" not in keys else ""
 
 
 def _mnemonic(delivery: Delivery) -> str:

@@ -1,29 +1,26 @@
-"""XVB VirtualPBX: what to enter in its account page."""
+"""XVB VirtualPBX: a first notification, the self-test, what must come, and whom its handler refuses."""
 
-import json
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from schemas.xvb import ADDRESS, FORM
+from config import Settings
+from schemas.xvb import ADDRESS
+from setup.findings import Expected
+
+EXPECTED = (
+    Expected("COMPLETED («Отправить оповещение об окончании звонка»)", ("ended",), ("ringing",), 5),
+    Expected("INCOMING («Отправить оповещение о начале звонка»)", ("ringing",), ("ended",)),
+)
+AT_THE_DOOR = {
+    "unknown_tenant": "настройка XVB_ACCESS_CODES на сервере",
+    "access_code_differs": "запрос собран не той АТС: поддержка провайдера",
+}
+SELF_TEST_REFUSED = {"unknown_tenant": "the connector there asks for other XVB_ACCESS_CODES"}
 
 
-def guide(url: Callable[[str], str]) -> str:
-    """What to enter at the cloud PBX; `url` makes an address with the key of a path."""
-    return "\n".join(
-        [
-            "Облачная АТС XVB → настройки интеграции (CommonCRM) → Webhooks:",
-            f"{FORM.url}: {url(ADDRESS)}",
-            "«Запрос ответственного»: включить — АТС спросит имя клиента и добавочный ответственного (cmd=contact).",
-            "«Отправить оповещение о начале звонка»: включить.",
-            "«Отправить оповещение об окончании звонка»: включить.",
-        ]
-    )
-
-
-def first_notification(now: datetime) -> tuple[str, str]:
-    """(path, body) of an incoming call, for the first try by hand."""
-    said = {
+def first_notification(now: datetime) -> tuple[str, dict[str, Any]]:
+    """An incoming call."""
+    return ADDRESS, {
         "access_code": "10000",
         "cmd": "event",
         "callid": f"try-{now:%Y%m%d%H%M%S}",
@@ -32,9 +29,9 @@ def first_notification(now: datetime) -> tuple[str, str]:
         "phone": "79000000000",
         "line_number": "74950000000",
     }
-    return ADDRESS, json.dumps(said, ensure_ascii=False)
 
 
-def self_test(mark: str) -> tuple[str, dict[str, Any]]:
-    """(path, JSON) of a delivery that is ignored by design, for `flask check --send`."""
-    return ADDRESS, {"cmd": "selftest", "self_test": mark}
+def self_test(mark: str, settings: Settings) -> tuple[str, dict[str, Any]]:
+    """A command that we do not know, of a tenant that is let in."""
+    tenant = {"access_code": settings.xvb_access_codes[0]} if settings.xvb_access_codes else {}
+    return ADDRESS, {"cmd": "selftest", "self_test": mark, **tenant}

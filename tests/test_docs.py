@@ -165,7 +165,7 @@ def test_a_word_of_the_vocabulary_is_in_the_contract(word: str):
 
 @pytest.mark.parametrize("feed", schemas.feeds())
 def test_a_feed_has_its_address_in_the_contract_and_its_page(feed: str):
-    address = schemas.feeds()[feed].ADDRESS.partition("{")[0]
+    address = schemas.feeds()[feed].address.partition("{")[0]
     assert address in section(1)
     assert f"(feeds/{feed}.md)" in section(1)
     text = (ROOT / "docs" / "feeds" / f"{feed}.md").read_text(encoding="utf-8")

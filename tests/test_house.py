@@ -10,6 +10,7 @@ import pytest
 import app
 import handlers
 import schemas
+import setup
 from calllog import database
 from config import FeedSettings, Settings
 from inbox import DEAD, RECEIVED
@@ -79,6 +80,7 @@ from schemas.fields import CallId, FeedSchema, Text, load
 from schemas.reading import Form, Ignored, Refusal, read
 
 PROVIDER = "toy"
+ADDRESS = "/toy"
 FORM = Form("«Тело»", "«Адрес»")
 
 
@@ -137,6 +139,8 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         folder.mkdir()
         (folder / "toy.py").write_text(text, encoding="utf-8")
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    schemas.feeds.cache_clear()
+    setup.feeds.cache_clear()
     assert "toy" in schemas.feeds()
     url = f"sqlite:///{tmp_path}/calls.db"
     database.upgrade(url, lambda line: None)
@@ -144,7 +148,8 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     yield app.create_app(Settings(data_dir=tmp_path, database_url=url, feeds=feeds))
     for name in ("schemas.toy", "handlers.toy"):
         sys.modules.pop(name, None)
-    schemas._module.cache_clear()
+    schemas.feeds.cache_clear()
+    setup.feeds.cache_clear()
 
 
 def test_a_sixth_feed_is_one_schema_and_one_handler(toy: Any) -> None:

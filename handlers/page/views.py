@@ -133,7 +133,7 @@ def call_list() -> str:
         before=_position(request.args.get("before", "")),
     )
     found, away = _ask(search, wanted)
-    providers = sorted({module.PROVIDER for module in schemas.feeds().values()})
+    providers = sorted({feed.provider for feed in schemas.feeds().values()})
     on = f"{found.on[0].isoformat()}_{found.on[1]}" if found and found.on else None
     return render_template(
         "calls.html", found=found, away=away, on=on, wanted=wanted, days=days, wrong=wrong, providers=providers

@@ -15,9 +15,9 @@ from tests.rig.fixtures import FixtureCall, Tables, differences, fixture_calls, 
 from tests.rig.node import Node
 from tests.rig.service import Service
 
-# XVB tells no times, so the order of posting would be the order of what happened, and an end told by silence comes
-# SETTLE_SECONDS later: of these the receipts are fixed and the order of forwarding is permuted
-CLOCKED = [call for call in fixture_calls() if call.settled or call.name.startswith("xvb/")]
+# Where no event carries a moment the order of posting would be the order of what happened, and an end told by silence
+# comes SETTLE_SECONDS later: of these the receipts are fixed and the order of forwarding is permuted
+CLOCKED = [call for call in fixture_calls() if call.settled or not call.tells_time]
 POSTED = [call for call in fixture_calls() if call not in CLOCKED]
 PARTS = {"call_legs": models.CallLegs, "call_recordings": models.CallRecordings}
 

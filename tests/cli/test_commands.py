@@ -194,7 +194,7 @@ def test_the_printed_curl_of_every_feed_makes_a_first_call(feed: str, own: Servi
     assert found, curl
     answer = requests.post(found[2], data=found[1].encode(), timeout=10)
     assert answer.json() == {"status": "accepted"}
-    provider = schemas.feeds()[feed].PROVIDER
+    provider = schemas.feeds()[feed].provider
     id = next(
         v
         for k, v in json.loads(found[1]).items()

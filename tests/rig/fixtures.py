@@ -147,6 +147,11 @@ class FixtureCall:
         return replace(self, requests=tuple(r.with_call_id(old, new) for r in self.requests), rows=rows)
 
     @property
+    def tells_time(self) -> bool:
+        """Whether its events carry moments of their own; otherwise the order of receipt is the order of what happened."""
+        return all(schemas.feeds()[request.feed].tells_time for request in self.requests)
+
+    @property
     def settled(self) -> bool:
         """Whether the call's end is told by silence."""
         return bool(self.rows.get("settled"))

@@ -497,11 +497,11 @@ def test_silent_event_types_of_the_other_feeds(
 @pytest.mark.parametrize("feed", schemas.feeds())
 def test_refusals_and_silence_of_every_feed(feed: str, service: Service) -> None:
     assert "nothing" in findings(service, feed)
-    path = schemas.feeds()[feed].ADDRESS.format("in")
+    path = schemas.feeds()[feed].address.format("in")
     service.post(path, "[", key=KEYS[feed])
     found = findings(service, feed)["dead.bad_json"]
     assert (found["seen"], found["of"]) == (1, 1)
-    assert schemas.feeds()[feed].FORM.body in found["where"]
+    assert schemas.feeds()[feed].form.body in found["where"]
 
 
 def test_mgerms_template_is_looked_at_as_well(service: Service) -> None:
@@ -523,7 +523,7 @@ def test_zones_of_hooktype(service: Service) -> None:
 
 def test_memory_does_not_grow_with_the_letters(tmp_path: Path) -> None:
     """Names, calls and clocks of ever new kinds: what is kept stays bounded."""
-    examination = doctor._Examination(FeedSettings("uis", keys=("k",)))
+    examination = doctor._Seen(FeedSettings("uis", keys=("k",)))
     fixture = next(one for one in fixture_calls() if one.name == "uis/incoming-answered")
     for number in range(3_000):
         for stored in letters([fixture], "uis"):
@@ -533,7 +533,7 @@ def test_memory_does_not_grow_with_the_letters(tmp_path: Path) -> None:
     assert len(examination.labels) <= doctor.MOST_LABELS + 1
     assert len(examination.calls) <= doctor.MOST_CALLS
     assert len(examination.minutes) <= 2 * doctor.FARTHEST + 1
-    assert examination.said.total == 9_000
+    assert examination.report.total == 9_000
 
 
 def test_the_uis_page_tells_of_the_doctor() -> None:

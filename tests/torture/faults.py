@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 import pymysql
@@ -26,7 +27,7 @@ from calllog import database
 from tests.rig import powercut, shim
 from tests.rig.fixtures import Request, fixture_calls
 from tests.rig.mariadb import MariaDB
-from tests.rig.service import UIS_KEY, Service, until
+from tests.rig.service import KEYS, Service, until
 from tests.torture.stream import Journal
 
 Fault = Callable[[], None]
@@ -305,7 +306,7 @@ class Clients(Tormentor):
     def __init__(self, chance: random.Random, pause: float, addresses: Path, journal: Path) -> None:
         super().__init__(chance, pause)
         self.addresses, self.journal = addresses, Journal(journal)
-        self.calls = [call for call in fixture_calls() if call.name.startswith("uis/")]
+        self.calls = fixture_calls()
         self.numbers = iter(range(10**9))
         self.cut_bodies = 0
 
@@ -321,7 +322,7 @@ class Clients(Tormentor):
 
     @staticmethod
     def _bytes(request: Request) -> tuple[bytes, bytes]:
-        target = f"{request.target}{'&' if '?' in request.target else '?'}key={UIS_KEY}"
+        target = f"{request.target}{'&' if '?' in request.target else '?'}key={quote(KEYS[request.feed])}"
         lines = [f"{request.method} {target} HTTP/1.1", "Host: x", f"Content-Length: {len(request.body)}"]
         lines += [f"{name}: {value}" for name, value in request.headers]
         return ("\r\n".join([*lines, "Connection: close", "", ""])).encode(), request.body
@@ -330,7 +331,7 @@ class Clients(Tormentor):
         """a slow sender"""
         request, number = self._request(), next(self.numbers)
         head, body = self._bytes(request)
-        self.journal.write("sent", number, "uis", request.event().event_key, "accepted")
+        self.journal.write("sent", number, request.feed, request.event().event_key, "accepted")
         status, word = 0, "broken"
         with contextlib.suppress(OSError), self._connect() as connection:
             whole = head + body

@@ -21,18 +21,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+import setup
+from config import Settings
 from tests.rig.fixtures import FixtureCall, Request, fixture_calls
 from tests.rig.service import KEYS
 
 REPEATED = 0.25  # of the deliveries are sent a second time, some of them much later
 RESENT = 0.5  # of what was not answered 200 is sent once more; no provider promises even that
 OPEN_CALLS = 12  # that a sender tells in turn
-IGNORED = [
-    ("uis", "/buh/hs/UIScom/in", b'{"call_session_id": 187020303, "direction": "in", "virtual_phone_number": 74957777777}'),
-    ("hooktype", "/hooktype", b'{"SessionID": "torture", "HookType": "TransferIncCall"}'),
-    ("mtt", "/mtt/events", b'{"event": {"type": "zz"}, "h323_conf_id": "BC5F236C 5AD211E9 81BA5CB9 00000000"}'),
-    ("xvb", "/crm-api", b"access_code=10019&cmd=balance&callid=torture"),
-]  # fmt: skip
 
 
 class Journal:
@@ -45,9 +41,19 @@ class Journal:
         os.write(self._file, json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
 
+def self_tests() -> Iterator[Request]:
+    """What each feed ignores by design."""
+    for entered in setup.feeds().values():
+        if entered.self_test:
+            target, fields = entered.self_test("torture", Settings())
+            body = json.dumps(fields).encode()
+            yield Request(entered.feed.name, "POST", target, (("Content-Type", "application/json"),), body)
+
+
 def deliveries(chance: random.Random, calls: list[FixtureCall], journal: Journal) -> Iterator[tuple[str, str, Request]]:
     """(event_key, expected word, request) for ever: of some open calls in turn, shuffled, with repeats."""
     pool: list[list[tuple[str, str, Request]]] = []
+    ignored = list(self_tests())
     while True:
         if len(pool) < OPEN_CALLS:
             call = chance.choice(calls).another(f"{chance.getrandbits(64):x}")
@@ -57,9 +63,7 @@ def deliveries(chance: random.Random, calls: list[FixtureCall], journal: Journal
             chance.shuffle(told)
             pool.append(told)
         elif chance.random() < 0.02:
-            feed, target, body = chance.choice(IGNORED)
-            kind = "application/x-www-form-urlencoded" if feed == "xvb" else "application/json"
-            yield "", "ignored", Request(feed, "POST", target, (("Content-Type", kind),), body)
+            yield "", "ignored", chance.choice(ignored)
         else:
             at = chance.randrange(len(pool))
             yield pool[at].pop()
