@@ -85,7 +85,10 @@ def test_the_dump_before_a_migration_holds_the_call_log(mariadb: MariaDB, tmp_pa
     node.deliver(**ring("7000"))
     node.forward()
     done = subprocess.run(
-        [sys.executable, DEPLOY / "dump.py", program], env=service.environment, capture_output=True, text=True
+        [sys.executable, service.root / "deploy" / "dump.py", program],
+        env=service.environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert "INSERT INTO `calls`" in done.stdout
