@@ -1,7 +1,16 @@
 """Inbox -> call log: one forwarder a host, in batches, for ever; whatever the call log's state is, providers never wait.
 
-It understands each delivery again from its raw bytes with the function that chose the answer, so live traffic, a
-database that was away for a night, a replay and a restored call log all take this one way.
+One step (Forwarder.step) takes at most 256 deliveries. Nobody is forgotten in the middle of it.
+
+1. take: what waits, in the order in which it came. No call log, no step.
+2. understand: each again from its raw bytes, with the function that chose the answer. What is ignored, dead, too old or of
+   somebody forgotten is settled here.
+3. write: the events in one transaction. Where one of them is at fault, each in a transaction of its own. Where the call
+   log was restored, what it lacks waits again and the batch is written after that.
+4. settle: marked forwarded, only after the commit. A crash before that forwards the batch again, which changes nothing.
+
+Live traffic, a database that was away for a night, a replay and a restored call log all take this one way. An error that
+is not one delivery's own ends the step and the connection; it is tried again after 0.5, 1, 2 ... 30 seconds, for ever.
 """
 
 import contextlib
@@ -12,7 +21,6 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import peewee
 
@@ -22,8 +30,9 @@ from calllog.batch import MOST_EVENTS, Applied, Indigestible, Restored, SchemaDi
 from calllog.database import open_database
 from config import Settings
 from inbox import DEAD, FORGOTTEN, FORWARDED, IGNORED, OUR_FAULT, Inbox, Outcome, now
-from inbox.judge import DAY, judge
+from inbox.judge import DAY, understood
 from inbox.state import disks, silent_feeds
+from models import Position
 from schemas.event import CallEvent
 from schemas.reading import Delivery
 from upkeep.forgotten import Forgotten
@@ -47,17 +56,101 @@ TROUBLES: dict[str, tuple[type[Exception], ...]] = {
 }
 
 
+Settled = list[tuple[Delivery, Outcome]]
+
+
 @dataclass(slots=True)
-class Report:
-    """What a step did."""
+class Tally:
+    """How many deliveries a step settled."""
 
     forwarded: int = 0
     ignored: int = 0
     dead: int = 0
 
     @property
-    def moved(self) -> int:
+    def total(self) -> int:
         return self.forwarded + self.ignored + self.dead
+
+    def __iadd__(self, other: "Tally") -> "Tally":
+        self.forwarded += other.forwarded
+        self.ignored += other.ignored
+        self.dead += other.dead
+        return self
+
+
+class Watch:
+    """Once a minute, whatever the call log's state: logs which feeds have fallen silent or speak again; once an hour, that
+    the disk is low."""
+
+    def __init__(self, settings: Settings, inbox: Inbox) -> None:
+        self.settings, self.inbox = settings, inbox
+        self._looked = -STATUS_EVERY
+        self._silent: set[str] = set()
+        self._disk_logged = -DISK_EVERY
+
+    def look(self) -> None:
+        """Look, if a minute has passed."""
+        clock = time.monotonic()
+        if clock - self._looked < STATUS_EVERY:
+            return
+        self._looked = clock
+        silent = set(silent_feeds(self.settings, self.inbox))
+        for feed in sorted(silent - self._silent):
+            minutes = self.settings.feeds[feed].silence_minutes
+            log.warning("%s: no delivery for more than %d minutes (%s_SILENCE_MINUTES)", feed, minutes, feed.upper())
+        for feed in sorted(self._silent - silent):
+            log.info("%s: deliveries come again", feed)
+        self._silent = silent
+        low = [disk for disk in disks(self.settings) if disk.low]
+        if low and clock - self._disk_logged >= DISK_EVERY:
+            self._disk_logged = clock
+            for disk in low:
+                log.warning("the disk is low: %s", disk)
+
+
+class CallLogNote:
+    """How the call log was last seen: logged when that changes, and noted in the inbox for readyz, metrics and the page."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self.inbox = inbox
+        self._wrong = ""  # the sentence that was logged last, "" while the call log answers
+        self._noted_at = -LONGEST_DELAY
+
+    def away(self, error: Exception, delay: float) -> None:
+        """A batch failed and is tried again: counted under its reason."""
+        reason = next(reason for reason, kinds in TROUBLES.items() if isinstance(error, kinds))
+        if reason == "our_fault":
+            sentence = f"our own fault: {type(error).__name__}, the log has the traceback"
+            log.error("forwarding failed for our own fault, trying again in %.1f s", delay, exc_info=error)
+        else:
+            sentence = f"{type(error).__name__}: {error}"
+            if sentence != self._wrong:
+                what = "the inbox cannot be written" if reason == "inbox" else "the call log is away"
+                log.warning("%s, trying again for ever: %s", what, sentence)
+        self._wrong = sentence
+        self._note("away", sentence, reason)
+
+    def answered(self) -> None:
+        """It answered: noted at most every ten seconds unless it was away."""
+        if self._wrong:
+            log.info("the call log is back")
+        elif time.monotonic() - self._noted_at <= 10:
+            return
+        self._wrong, self._noted_at = "", time.monotonic()
+        self._note("ok", "")
+
+    def _note(self, state: str, sentence: str, reason: str = "") -> None:
+        try:
+            self.inbox.remember(
+                call_log_state=state,
+                call_log_message=sentence,
+                call_log_reason=reason,
+                call_log_seen_at=str(now()),
+            )
+            if reason:
+                self.inbox.trouble(reason, sentence)
+        except (OSError, sqlite3.Error) as error:
+            log.error("the inbox cannot be written: %s", error)
 
 
 class Forwarder:
@@ -71,12 +164,9 @@ class Forwarder:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._working = threading.Lock()
-        self._ticked = self._looked = self._watched = -STATUS_EVERY
-        self._silent: set[str] = set()
-        self._disk_told = -DISK_EVERY
+        self._watch, self._note = Watch(settings, inbox), CallLogNote(inbox)
+        self._ticked = self._looked = -STATUS_EVERY
         self._drained = False
-        self._told = ""
-        self._seen_at = -LONGEST_DELAY
 
     # ------------------------------------------------------------------------------------------------ running
 
@@ -114,125 +204,86 @@ class Forwarder:
             self._stop.wait(LOOK_EVERY)
 
     def _forward_for_ever(self) -> None:
-        delay = 0.0
+        delay, taken_up = 0.0, False
         while not self._stop.is_set() and self.inbox.has_turn():
             with self._working:
                 if self._stop.is_set():
                     return
                 try:
-                    self._watch()
-                    moved = self.step().moved
+                    self._watch.look()
+                    taken_up = taken_up or self._take_up()
+                    moved = self.step().total
                     self.tick()
                     delay = 0.0
                 except Exception as error:
                     delay = min(LONGEST_DELAY, delay * 2 or 0.5)
-                    self._trouble(error, delay)
+                    self.close()
+                    # feed_status is due soon after the call log is back, but not after every deadlock
+                    self._ticked = min(self._ticked, time.monotonic() - STATUS_EVERY + LOOK_FOR_ENDS_EVERY)
+                    self._note.away(error, delay)
                     moved = 0
             if delay:
                 self._stop.wait(delay)
             elif not moved:
                 self.inbox.wait(LOOK_EVERY)
 
-    def _trouble(self, error: Exception, delay: float) -> None:
-        """Say once what is wrong, note it for readyz, count it, and let go of the connection."""
-        self.close()
-        reason = next(reason for reason, kinds in TROUBLES.items() if isinstance(error, kinds))
-        if reason != "our_fault":
-            sentence = f"{type(error).__name__}: {error}"
-            if sentence != self._told:
-                who = "the inbox cannot be written" if reason == "inbox" else "the call log is away"
-                log.warning("%s, trying again for ever: %s", who, sentence)
-        else:
-            sentence = f"our own fault: {type(error).__name__}, the log has the traceback"
-            log.exception("forwarding failed for our own fault, trying again in %.1f s", delay)
-        self._told = sentence
-        # what 1C and readyz are told is due soon after it is back, but not after every deadlock
-        self._ticked = min(self._ticked, time.monotonic() - STATUS_EVERY + LOOK_FOR_ENDS_EVERY)
-        self._note("away", sentence, reason)
-
-    def _note(self, state: str, sentence: str, reason: str = "") -> None:
-        try:
-            self.inbox.remember(
-                call_log_state=state,
-                call_log_message=sentence,
-                call_log_reason=reason,
-                call_log_seen_at=str(now()),
-            )
-            if reason:
-                self.inbox.trouble(reason, sentence)
-        except (OSError, sqlite3.Error) as error:
-            log.error("the inbox cannot be written: %s", error)
-
-    def _watch(self) -> None:
-        """Once a minute, whatever the call log's state: say which feeds have fallen silent or speak again; once an hour,
-        that the disk is low."""
-        clock = time.monotonic()
-        if clock - self._watched < STATUS_EVERY:
-            return
-        self._watched = clock
-        silent = set(silent_feeds(self.settings, self.inbox))
-        for feed in sorted(silent - self._silent):
-            minutes = self.settings.feeds[feed].silence_minutes
-            log.warning("%s: no delivery for more than %d minutes (%s_SILENCE_MINUTES)", feed, minutes, feed.upper())
-        for feed in sorted(self._silent - silent):
-            log.info("%s: deliveries come again", feed)
-        self._silent = silent
-        low = [disk for disk in disks(self.settings) if disk.low]
-        if low and clock - self._disk_told >= DISK_EVERY:
-            self._disk_told = clock
-            for disk in low:
-                log.warning("the disk is low: %s", disk)
+    def _take_up(self) -> bool:
+        """When our turn begins, deliveries of a feed that another release did not know wait again where this one knows it.
+        Only then, so that two releases on one DATA_DIR do not pass a delivery to and fro."""
+        count = self.inbox.take_up(self.settings.feeds)
+        if count:
+            log.info("%d deliveries wait again: this release knows their feed", count)
+        return True
 
     # ---------------------------------------------------------------------------------------------- forwarding
 
-    def once(self) -> Report:
+    def once(self) -> Tally:
         """Forward all that waits now; for `flask forward --once`. Raises what step raises."""
-        total = Report()
+        self._take_up()
+        total = Tally()
         while True:
-            report = self.step()
-            total.forwarded += report.forwarded
-            total.ignored += report.ignored
-            total.dead += report.dead
-            if not report.moved:
+            tally = self.step()
+            total += tally
+            if not tally.total:
                 self.tick(always=True)
                 if not self.inbox.waiting(most=1):  # it may have noticed a restore
                     return total
 
-    def step(self) -> Report:
-        """One batch: at most 256 deliveries, in the order in which they came. Nobody is forgotten in the middle of it."""
+    def step(self) -> Tally:
+        """One batch, as the module's docstring numbers it. Raises what is no single delivery's fault."""
         with self.forgotten.held():
-            return self._step(Report())
+            batch, aside = self._understand(self._take())
+            tally = self._settle(aside)
+            if batch:
+                try:
+                    tally += self._settle(*self._write(batch))
+                except Indigestible:
+                    for one in batch:
+                        tally += self._settle(*self._write_alone(*one))
+            self._drained = not self.inbox.waiting(most=1)
+            return tally
 
-    def _step(self, report: Report) -> Report:
-        batch: list[tuple[Delivery, CallEvent]] = []
-        settled: list[tuple[Delivery, Outcome]] = []
+    def _take(self) -> list[Delivery]:
+        """1. What waits, the oldest first."""
         waiting = self.inbox.waiting()
         if waiting:
             self._database()  # first: nothing is understood in vain while the call log is away
-        for delivery in waiting:
-            zone = self.settings.feeds[delivery.feed].timezone
-            outcome, event = judge(partial(schemas.understand, delivery, zone))
-            if isinstance(event, CallEvent):
-                outcome = self._past(event) or outcome
-            if isinstance(event, CallEvent) and outcome.state != IGNORED:
+        return waiting
+
+    def _understand(self, taken: list[Delivery]) -> tuple[list[tuple[Delivery, CallEvent]], Settled]:
+        """2. (what is to be written, what is settled without the call log)."""
+        batch, aside = [], []
+        for delivery in taken:
+            outcome, event = understood(delivery, self.settings.feeds)
+            past = self._past(event) if event else None
+            if event and not past:
                 batch.append((delivery, event))
             else:
-                settled.append((delivery, outcome))
-        if settled:
-            self.inbox.settle(settled)
-            for delivery, outcome in settled:
-                _tell(delivery, outcome)
-            if any(outcome.reason == FORGOTTEN for _, outcome in settled):
-                self.inbox.truncate_log()  # its -wal has the body still
-            report.ignored = sum(outcome.state == IGNORED for _, outcome in settled)
-            report.dead = len(settled) - report.ignored
-        if batch:
-            self._forward(batch, report)
-        self._drained = not self.inbox.waiting(most=1)
-        return report
+                aside.append((delivery, past or outcome))
+        return batch, aside
 
     def _past(self, event: CallEvent) -> Outcome | None:
-        """Why an event must not raise a call: it is past CALLS_DAYS, or of somebody forgotten. None: it may."""
+        """Why an event must not create a call: it is past CALLS_DAYS, or of somebody forgotten. None: it may."""
         if self.forgotten.of(event):
             return Outcome(
                 IGNORED, FORGOTTEN, "Звонок или номер удалён по требованию человека: тело уведомления стёрто."
@@ -243,53 +294,52 @@ class Forwarder:
             return Outcome(IGNORED, "too_old", sentence)
         return None
 
-    def _forward(self, batch: list[tuple[Delivery, CallEvent]], report: Report) -> None:
-        try:
-            outcomes = self._apply(batch)
-        except Indigestible:  # one of them: each alone, in a transaction of its own
-            outcomes = []
-            for one in batch:
-                try:
-                    outcomes += self._apply([one])
-                except Indigestible as fault:
-                    outcome = Outcome(DEAD, "indigestible", _sentence(fault))
-                    self.inbox.settle([(one[0], outcome)])
-                    _tell(one[0], outcome)
-                    outcomes.append(outcome)
-        report.dead += sum(outcome.state == DEAD for outcome in outcomes)
-        report.forwarded += sum(outcome.state == FORWARDED for outcome in outcomes)
-
-    def _apply(self, batch: Sequence[tuple[Delivery, CallEvent]]) -> list[Outcome]:
-        applied = self._write([event for _, event in batch])
-        outcomes = [Outcome(FORWARDED, event_key=event.event_key) for _, event in batch]
+    def _write(self, batch: Sequence[tuple[Delivery, CallEvent]]) -> tuple[Settled, Position]:
+        """3. Raises Indigestible: an event of the batch is at fault, nothing is written."""
+        applied = self._apply([event for _, event in batch])
+        settled = [(delivery, Outcome(FORWARDED, event_key=event.event_key)) for delivery, event in batch]
         for number in applied.surplus:
-            outcomes[number] = Outcome(
-                DEAD,
-                "too_many_events",
-                f"Больше {MOST_EVENTS} событий в одном звонке {batch[number][1].provider_call_id}: похоже, в шаблоне "
-                "уведомления вместо номера сессии звонка стоит постоянное значение.",
+            delivery, event = batch[number]
+            sentence = (
+                f"Больше {MOST_EVENTS} событий в одном звонке {event.provider_call_id}: похоже, в шаблоне "
+                "уведомления вместо номера сессии звонка стоит постоянное значение."
             )
-        # only now, after the commit: a crash before this line forwards the batch again, which changes nothing
-        settled = list(zip((d for d, _ in batch), outcomes, strict=True))
-        self.inbox.settle(settled, applied.position)
-        for delivery, outcome in settled:
-            _tell(delivery, outcome)
-        return outcomes
+            settled[number] = (delivery, Outcome(DEAD, "too_many_events", sentence))
+        return settled, applied.position
 
-    def _write(self, events: Sequence[CallEvent], create_missing: bool = True) -> Applied:
-        db = self._database()
+    def _write_alone(self, delivery: Delivery, event: CallEvent) -> tuple[Settled, Position | None]:
+        """3. of one delivery: dead if it is the one at fault."""
         try:
-            known = self.inbox.position()
-            applied = apply(
-                db, events, node=self.inbox.node(), zone=self.settings.timezone, now=now(), known=known,
-                reach=self.inbox.reach,
-                create_missing=create_missing,
-            )  # fmt: skip
-        except Restored as error:
-            self._mend(db, str(error))
-            return self._write(events, create_missing)
-        self._seen()
-        return applied
+            return self._write([(delivery, event)])
+        except Indigestible as fault:
+            return [(delivery, Outcome(DEAD, "indigestible", _traceback(fault)))], None
+
+    def _settle(self, settled: Settled, position: Position | None = None) -> Tally:
+        """4. In the inbox; logged, and counted."""
+        if settled:
+            self.inbox.settle(settled, position)
+        for delivery, outcome in settled:
+            _log(delivery, outcome)
+        if any(outcome.reason == FORGOTTEN for _, outcome in settled):
+            self.inbox.truncate_log()  # its -wal has the body still
+        states = [outcome.state for _, outcome in settled]
+        return Tally(states.count(FORWARDED), states.count(IGNORED), states.count(DEAD))
+
+    def _apply(self, events: Sequence[CallEvent], create_missing: bool = True) -> Applied:
+        """One transaction; a call log that turns out to be restored is mended first."""
+        db = self._database()
+        while True:
+            try:
+                applied = apply(
+                    db, events, node=self.inbox.node(), zone=self.settings.timezone, now=now(),
+                    known=self.inbox.position(), reach=self.inbox.reach,
+                    create_missing=create_missing,
+                )  # fmt: skip
+            except Restored as error:
+                self._mend(db, str(error))
+            else:
+                self._note.answered()
+                return applied
 
     def _mend(self, db: peewee.Database, what: str) -> None:
         """The call log was restored: forward again what it lacks, and number on above what readers have seen."""
@@ -317,7 +367,7 @@ class Forwarder:
                 self._mend(db, str(error))
             self._write_status(db)
             self._ticked = clock
-            self._seen()
+            self._note.answered()
 
     def _end_overdue(self, db: peewee.Database) -> None:
         """Only when nothing waits: an end that was received in time may be in the inbox still."""
@@ -333,9 +383,9 @@ class Forwarder:
             )
             if not late:
                 return
-            applied = self._write(late, create_missing=False)
+            applied = self._apply(late, create_missing=False)
             self.inbox.settle([], applied.position)
-            log.info("%d calls ended that nobody told the end of", applied.changed)
+            log.info("%d calls ended whose end never came", applied.changed)
             if not applied.changed:
                 return
 
@@ -352,14 +402,6 @@ class Forwarder:
             said = (wall(last.get(name), self.settings.timezone), waiting.get(name, 0), dead.get(name, 0))
             rows.append((name, *said, wall(now(), self.settings.timezone)))
         write_status(db, self.inbox.node(), rows)
-
-    def _seen(self) -> None:
-        """The call log answered: note it, at most every few seconds unless that is news."""
-        if self._told or time.monotonic() - self._seen_at > 10:
-            if self._told:
-                log.info("the call log is back")
-            self._told, self._seen_at = "", time.monotonic()
-            self._note("ok", "")
 
     # --------------------------------------------------------------------------------------------- connection
 
@@ -380,8 +422,8 @@ class Forwarder:
                 log.debug("the connection was already gone", exc_info=True)
 
 
-def _tell(delivery: Delivery, outcome: Outcome) -> None:
-    """One line of a delivery that is settled: a dead letter loudly, the rest for LOG_LEVEL=debug."""
+def _log(delivery: Delivery, outcome: Outcome) -> None:
+    """One line of a delivery that is settled: a dead letter as a warning, the rest for LOG_LEVEL=debug."""
     extra = {"delivery": delivery.id}
     if outcome.reason == "our_fault":
         log.error(OUR_FAULT, delivery.feed, delivery.id, delivery.id, extra=extra)
@@ -391,5 +433,5 @@ def _tell(delivery: Delivery, outcome: Outcome) -> None:
         log.debug("%s: delivery %d %s", delivery.feed, delivery.id, outcome.reason or outcome.state, extra=extra)
 
 
-def _sentence(error: BaseException) -> str:
+def _traceback(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))[-4000:]

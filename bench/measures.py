@@ -550,7 +550,7 @@ def forward(node: Node, count: int, first: int) -> float:
         node.deliver("rec", **end(str(5_000_000_000 + first + number)))
 
     def all_of_them() -> None:
-        while node.forwarder.step().moved:
+        while node.forwarder.step().total:
             pass
 
     gc.collect()

@@ -10,7 +10,7 @@ from flask.cli import with_appcontext
 
 from calllog import batch
 from cli import terminal
-from forwarder import Report
+from forwarder import Tally
 from inbox import Unavailable
 
 
@@ -27,9 +27,9 @@ def command(once: bool) -> None:
             return
         began = time.monotonic()
         try:
-            report: Report = forwarder.once()
+            tally: Tally = forwarder.once()
         except (peewee.PeeweeException, batch.SchemaDiffers, Unavailable, OSError, sqlite3.Error) as error:
             terminal.fail(f"not forwarded, {box.backlog()[0]} waiting: {type(error).__name__}: {error}")
         else:
             seconds = time.monotonic() - began
-            click.echo(f"{report.forwarded} forwarded, {report.ignored} ignored, {report.dead} dead in {seconds:.1f} s")
+            click.echo(f"{tally.forwarded} forwarded, {tally.ignored} ignored, {tally.dead} dead in {seconds:.1f} s")

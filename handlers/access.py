@@ -31,20 +31,19 @@ def split_query(raw: str) -> tuple[str, list[str]]:
     return "&".join(kept), keys
 
 
-def stranger(
-    feed: FeedSettings, settings: Settings, keys: list[str]
-) -> tuple[int, str, str, dict[str, str] | None] | None:
-    """Why this sender may not post (status, code, sentence, headers), or None when it may."""
+def stranger(feed: FeedSettings, keys: list[str]) -> Response | None:
+    """The answer to a sender who may not post, or None when it may."""
     name = feed.name.upper()
     if feed.closed:
         log.warning("%s: closed, a request from %s was refused; set %s_KEY to open it", feed.name, sender(), name)
-        return 403, "feed_closed", f"Приём уведомлений {feed.name} выключен: администратор не задал {name}_KEY.", None
+        message = f"Приём уведомлений {feed.name} выключен: администратор не задал {name}_KEY."
+        return turn_away(feed.name, 403, "feed_closed", message)
     if feed.allow:
-        address = parsed(client_address(settings))
+        address = parsed(client_address(connector().settings))
         if address is None or not any(address in network for network in feed.allow):
             log.warning("%s: refused %s: %s_ALLOW does not list it", feed.name, sender(), name)
             message = f"С этого адреса уведомления {feed.name} не принимаются (список {name}_ALLOW)."
-            return 403, "address_not_allowed", message, None
+            return turn_away(feed.name, 403, "address_not_allowed", message)
     if feed.open:
         return None
     if "HTTP_AUTHORIZATION" in request.environ:
@@ -58,11 +57,17 @@ def stranger(
         message = (
             "Ключ в адресе неверный: скопируйте адрес для поля «URL» заново (flask feeds show печатает его с ключом)."
         )
-        return 401, "wrong_key", message, {"WWW-Authenticate": 'Key realm="connector"'}
+        return turn_away(feed.name, 401, "wrong_key", message, {"WWW-Authenticate": 'Key realm="connector"'})
     message = "В адресе нет ключа: он должен кончаться на ?key=… — скопируйте адрес для поля «URL» целиком."
     # a browser would show its log-in window instead of this sentence
     scheme = "Key" if "text/html" in request.headers.get("Accept", "") else "Basic"
-    return 401, "no_key", message, {"WWW-Authenticate": f'{scheme} realm="connector"'}
+    return turn_away(feed.name, 401, "no_key", message, {"WWW-Authenticate": f'{scheme} realm="connector"'})
+
+
+def turn_away(feed: str, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    """Refuse a request of which nothing is kept: it is counted under its code, and answered."""
+    connector().inbox.refuse(feed, code, message)
+    return refusal(status, code, message, headers)
 
 
 def known(given: list[str], keys: tuple[str, ...]) -> bool:
@@ -78,8 +83,8 @@ def known(given: list[str], keys: tuple[str, ...]) -> bool:
 def client_address(settings: Settings) -> str:
     """The rightmost X-Forwarded-For address that is no trusted proxy; the peer's own where the peer is none."""
     peer: str = request.environ.get("REMOTE_ADDR", "")
-    said: str = request.environ.get("HTTP_X_FORWARDED_FOR", "")
-    forwarded = [part.strip() for part in said.split(",") if part.strip()]
+    header: str = request.environ.get("HTTP_X_FORWARDED_FOR", "")
+    forwarded = [part.strip() for part in header.split(",") if part.strip()]
     if not forwarded:
         return peer
     hops = [*forwarded, peer]
@@ -114,17 +119,14 @@ def parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 def api_refusal() -> Response | None:
     """Why this caller may not use /api/* (Authorization: Bearer API_KEY), or None when it may."""
-    here = connector()
-    key = here.settings.api_key
+    key = connector().settings.api_key
     if not key:
         message = "Обращения 1С выключены: администратор не задал API_KEY."
-        here.inbox.refuse("api", "api_closed", message)
         log.warning("api: closed, a request from %s was refused; set API_KEY to open it", sender())
-        return refusal(403, "api_closed", message)
+        return turn_away("api", 403, "api_closed", message)
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and known([given.strip()], (key,)):
         return None
     message = "Ключ API неверный или не передан: нужен заголовок Authorization: Bearer <API_KEY>."
-    here.inbox.refuse("api", "wrong_key", message)
     log.warning("api: refused %s: wrong or no key", sender())
-    return refusal(401, "wrong_key", message, {"WWW-Authenticate": 'Bearer realm="connector"'})
+    return turn_away("api", 401, "wrong_key", message, {"WWW-Authenticate": 'Bearer realm="connector"'})

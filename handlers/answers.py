@@ -11,7 +11,8 @@ from werkzeug.exceptions import HTTPException
 from calllog.asking import Desk, LatestChanges
 from config import Settings
 from forwarder import Forwarder
-from inbox import Inbox
+from inbox import IGNORED, Inbox, Outcome
+from schemas.reading import Refusal
 
 log = logging.getLogger("connector.webhook")
 
@@ -44,6 +45,15 @@ def answer(status: int, body: dict[str, Any], headers: dict[str, str] | None = N
 def refusal(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
     """The one shape of every answer that is not 200."""
     return answer(status, {"error": code, "message": message}, headers)
+
+
+def answered(outcome: Outcome, refused: Refusal | None) -> tuple[int, dict[str, Any]]:
+    """(status, body) of the answer to a delivery. Our own fault is `accepted`: the sender cannot mend it."""
+    if refused is not None:
+        return refused.status, {"error": refused.code, "message": refused.message}
+    if outcome.state == IGNORED:
+        return 200, {"status": "ignored", "reason": outcome.detail}
+    return 200, {"status": "accepted"}
 
 
 def call_log_away() -> Response:

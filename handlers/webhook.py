@@ -1,43 +1,36 @@
-"""What every feed's handler shares: check the key, read the raw bytes, understand, store, and only then answer."""
+"""What every feed's handler shares: take the request as a delivery, store it, and only then answer."""
 
 import contextlib
 import logging
-from collections.abc import Callable
-from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, tzinfo
+from typing import Any
 
 from flask import Response, request
 
-import schemas
-from handlers.access import client_address, sender, split_query, stranger
-from handlers.answers import JSON, Connector, answer, connector, on_inbox_error, refusal
+from handlers.access import client_address, split_query, stranger, turn_away
+from handlers.answers import Connector, answer, answered, connector, on_inbox_error
 from inbox import DEAD, IGNORED, RECEIVED, REFUSED, STORED_WITHIN_SECONDS, Unavailable, now
-from inbox.judge import judge
-from schemas.reading import Delivery, Refusal
-
-if TYPE_CHECKING:
-    pass
+from inbox.judge import recognised
+from schemas.reading import Delivery
 
 log = logging.getLogger("connector.webhook")
 
-ACCEPTED = b'{"status": "accepted"}\n'
+
+def receive(feed: str, route: str) -> Response:
+    """A request to a feed: 200 only when it is on disk. docs/contract.md section 1 has every answer."""
+    delivery = take(feed, route)
+    return delivery if isinstance(delivery, Response) else store(delivery)
 
 
-def receive(feed: str, route: str, before: Callable[[Delivery], Response | None] | None = None) -> Response:
-    """Take a request to a feed: 200 only when it is on disk. docs/contract.md section 1 has every answer.
-
-    `before` may answer in its place what is no delivery at all (a question, another tenant): nothing is stored then.
-    """
+def take(feed: str, route: str) -> Delivery | Response:
+    """The request as a delivery; the answer where it is none: a stranger's, a look from a browser, too large."""
     here = connector()
-    environ = request.environ  # what is asked of it costs a tenth of what request's own properties do
+    environ = request.environ  # reading it costs a tenth of what request's own properties do
     method: str = environ["REQUEST_METHOD"]
     query, keys = split_query(environ.get("QUERY_STRING", ""))
-    refused = stranger(here.settings.feeds[feed], here.settings, keys)
+    refused = stranger(here.settings.feeds[feed], keys)
     if refused is not None:
-        status, code, message, headers = refused
-        here.inbox.refuse(feed, code, message)
-        return refusal(status, code, message, headers)
+        return refused
     if method in ("GET", "HEAD") and not query:
         return _greet(here, feed)
     if method == "HEAD":
@@ -46,14 +39,9 @@ def receive(feed: str, route: str, before: Callable[[Delivery], Response | None]
     declared = request.content_length
     body, whole = (b"", True) if declared is not None and declared > limit else _read(environ, declared, limit + 1)
     if (declared or 0) > limit or len(body) > limit:
-        message = (
-            f"Тело запроса больше {limit} байт: это не уведомление о звонке. Проверьте, что в шаблоне только поля звонка "
-            "(предел задаёт настройка MAX_BODY_BYTES)."
-        )
-        here.inbox.refuse(feed, "too_large", message)
-        log.warning("%s: refused %s: a body of more than %d bytes", feed, sender(), limit)
-        return refusal(413, "too_large", message, {"Connection": "close"})
-    delivery = Delivery(
+        log.warning("%s: refused a body of more than %d bytes", feed, limit)
+        return _too_large(feed, limit)
+    return Delivery(
         feed=feed,
         route=route,
         body=body,
@@ -64,28 +52,30 @@ def receive(feed: str, route: str, before: Callable[[Delivery], Response | None]
         received_at=now(),
         client_address=client_address(here.settings),
     )
-    return (before(delivery) if before else None) or store(here, delivery)
 
 
-def store(here: Connector, delivery: Delivery) -> Response:
+def store(delivery: Delivery) -> Response:
     """Recognise to choose the answer, store, answer. The forwarder understands the same bytes again, from the start."""
-    outcome, said = judge(partial(schemas.recognise, delivery))
-    if isinstance(said, Refusal):
-        response = refusal(said.status, said.code, said.message)
-    elif outcome.state == IGNORED:
-        response = answer(200, {"status": "ignored", "reason": outcome.detail})
-    else:
-        response = Response(ACCEPTED, content_type=JSON)
+    outcome, refused = recognised(delivery)
+    response = answer(*answered(outcome, refused))
     try:
-        ticket = here.inbox.begin(delivery, outcome)
+        ticket = connector().inbox.begin(delivery, outcome)
         hold = getattr(request.environ.get("gunicorn.socket"), "hold", None)
-        if hold is not None:  # worker.py sends the answer when the delivery is on disk
+        if hold is not None:  # server/worker.py sends the answer when the delivery is on disk
             hold(ticket, on_inbox_error, STORED_WITHIN_SECONDS)
         else:
             ticket.wait()
     except Unavailable as error:
         return on_inbox_error(error)
     return response
+
+
+def _too_large(feed: str, limit: int) -> Response:
+    message = (
+        f"Тело запроса больше {limit} байт: это не уведомление о звонке. Проверьте, что в шаблоне только поля звонка "
+        "(предел задаёт настройка MAX_BODY_BYTES)."
+    )
+    return turn_away(feed, 413, "too_large", message, {"Connection": "close"})
 
 
 def _read(environ: dict[str, Any], declared: int | None, most: int) -> tuple[bytes, bool]:
@@ -108,14 +98,11 @@ def _read(environ: dict[str, Any], declared: int | None, most: int) -> tuple[byt
     return b"".join(parts), True
 
 
-# --------------------------------------------------------------------------------------------------------- who may post
-
-
 # --------------------------------------------------------------------------------------------- the set-up person's test
 
 
 def _greet(here: Connector, feed: str) -> Response:
-    """GET with nothing but the key: one Russian sentence, stores nothing."""
+    """What a person who opens the address in a browser reads: one Russian sentence; nothing is stored."""
     last: int | None = None
     refused: tuple[int, str] | None = None
     for name, outcome, reason, _, at, message in here.inbox.counters():
@@ -126,14 +113,11 @@ def _greet(here: Connector, feed: str) -> Response:
         elif outcome in (DEAD, REFUSED) and (refused is None or at > refused[0]):
             refused = (at, message if reason != "our_fault" else "наша ошибка, смотрит администратор")
     zone = here.settings.timezone
-    said = "Ключ верный, адрес готов принимать уведомления. "
-    said += f"Последнее уведомление: {_local(last, zone)}. " if last else "Уведомлений ещё не было. "
-    said += f"Последний отказ: {_local(refused[0], zone)}: {refused[1]}" if refused else "Отказов не было."
-    return Response(said + "\n", content_type="text/plain; charset=utf-8")
+    text = "Ключ верный, адрес готов принимать уведомления. "
+    text += f"Последнее уведомление: {_local(last, zone)}. " if last else "Уведомлений ещё не было. "
+    text += f"Последний отказ: {_local(refused[0], zone)}: {refused[1]}" if refused else "Отказов не было."
+    return Response(text + "\n", content_type="text/plain; charset=utf-8")
 
 
-def _local(moment: int, zone: Any) -> str:
+def _local(moment: int, zone: tzinfo) -> str:
     return datetime.fromtimestamp(moment // 1000, zone).strftime("%d.%m.%Y %H:%M:%S")
-
-
-# --------------------------------------------------------------------------------------------------- every other answer

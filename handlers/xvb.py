@@ -6,11 +6,11 @@ from flask import Blueprint, Response, request
 
 from calllog.asking import Away
 from calllog.contacts import card
-from handlers.access import sender
-from handlers.answers import answer, connector, refusal
-from handlers.webhook import log, receive
+from handlers.access import turn_away
+from handlers.answers import answer, connector
+from handlers.webhook import log, store, take
 from schemas import xvb
-from schemas.reading import Delivery, Refusal
+from schemas.reading import Refusal
 
 bp = Blueprint("xvb", __name__)
 
@@ -18,30 +18,31 @@ bp = Blueprint("xvb", __name__)
 @bp.route("/crm-api", methods=["GET", "POST"])
 def crm_api() -> Response:
     """An event, or cmd=contact."""
-    return receive("xvb", "crm-api", _before)
-
-
-def _before(delivery: Delivery) -> Response | None:
-    """Another tenant is refused, a question is answered; what is left is a delivery."""
+    delivery = take("xvb", "crm-api")
+    if isinstance(delivery, Response):
+        return delivery
     try:
-        asked = xvb.request(delivery)
+        fields = xvb.request(delivery)
     except Refusal:
-        return None  # the ordinary way keeps it and says why
-    stranger = _stranger(asked["access_code"])
-    if stranger is not None:
-        return stranger
-    if asked["cmd"].lower() != "contact":
-        return None
+        return store(delivery)  # kept as a dead letter that says why
+    refused = _other_tenant(fields["access_code"])
+    if refused is not None:
+        return refused
+    return _card(fields["phone"]) if fields["cmd"].lower() == "contact" else store(delivery)
+
+
+def _card(phone: str) -> Response:
+    """Whose number it is; nobody's while the call log does not answer."""
     try:
-        return answer(200, connector().desk.ask(card, asked["phone"]))
+        return answer(200, connector().desk.ask(card, phone))
     except Away as away:
         log.warning("xvb: a contact card was left blank: %s", away)
         return answer(200, {})
 
 
-def _stranger(access_code: str) -> Response | None:
-    here = connector()
-    header, codes = request.headers.get("X-XVB-AC", ""), here.settings.xvb_access_codes
+def _other_tenant(access_code: str) -> Response | None:
+    """The answer to another tenant's request, or None for one of ours."""
+    header, codes = request.headers.get("X-XVB-AC", ""), connector().settings.xvb_access_codes
     if header and not hmac.compare_digest(header.strip().encode("utf-8", "surrogateescape"), access_code.encode()):
         code = "access_code_differs"
         message = "Заголовок X-XVB-AC не совпадает с параметром access_code: запрос собран не той АТС."
@@ -50,6 +51,5 @@ def _stranger(access_code: str) -> Response | None:
         message = "Этот access_code здесь не принимается (список XVB_ACCESS_CODES)."
     else:
         return None
-    here.inbox.refuse("xvb", code, message)
-    log.warning("xvb: refused %s: %s", sender(), code)
-    return refusal(403, code, message)
+    log.warning("xvb: refused, %s", code)
+    return turn_away("xvb", 403, code, message)

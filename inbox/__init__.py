@@ -15,6 +15,7 @@ from inbox.deliveries import (
     RECEIVED,
     REFUSED,
     TROUBLE,
+    UNKNOWN_FEED,
     Deliveries,
     Outcome,
     Stored,
@@ -36,6 +37,7 @@ __all__ = [
     "REFUSED",
     "STORED_WITHIN_SECONDS",
     "TROUBLE",
+    "UNKNOWN_FEED",
     "DeadGroup",
     "Inbox",
     "Look",
@@ -70,7 +72,7 @@ class Inbox:
         life = Deliveries(file)
         self.waiting, self.settle, self.trouble = life.waiting, life.settle, life.trouble
         self.position, self.reach = life.position, life.reach
-        self.requeue, self.replay = life.requeue, life.replay
+        self.requeue, self.take_up, self.replay = life.requeue, life.take_up, life.replay
         self.purge, self.erase, self.erase_mentions = life.purge, life.erase, life.erase_mentions
         self.claim, self.placement, self.placed = life.claim, life.placement, life.placed
         self.delivery, self.deliveries, self.with_event = life.delivery, life.deliveries, life.with_event

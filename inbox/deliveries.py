@@ -16,6 +16,7 @@ RECEIVED, FORWARDED, IGNORED, DEAD = "received", "forwarded", "ignored", "dead"
 REFUSED = "refused"  # a request of which nothing is stored (stranger, oversize): a counter's outcome only
 TROUBLE = "trouble"  # a batch that the forwarder will try again, of no feed: a counter's outcome only
 FORGOTTEN = "forgotten"  # the reason of an ignored delivery of which nothing is kept (upkeep/retention.py)
+UNKNOWN_FEED = "unknown_feed"  # the reason of a dead letter that a newer release will take up (inbox/judge.py)
 OUR_FAULT = "%s: delivery %d is a dead letter, our own fault in understanding it: flask inbox show %d has the traceback"
 
 COLUMNS = "feed, route, method, query, content_type, declared_length, client_address, received_at, body"
@@ -119,6 +120,15 @@ class Deliveries:
                 again = [(RECEIVED, id) for id, key in rows if key in gone]
                 db.executemany("UPDATE deliveries SET state = ?, settled_at = NULL WHERE id = ?", again)
             total += len(again)
+
+    def take_up(self, feeds: Collection[str]) -> int:
+        """Dead letters that were of an unknown feed wait again where `feeds` has theirs; returns how many."""
+        return self._in_bites(
+            "UPDATE deliveries SET state = ?, reason = '', detail = '', settled_at = NULL WHERE id IN "
+            f"(SELECT id FROM deliveries WHERE state = '{DEAD}' AND reason = '{UNKNOWN_FEED}' "
+            f"AND feed IN ({', '.join('?' * len(feeds))}) LIMIT ?)",
+            (RECEIVED, *feeds),
+        )
 
     def replay(self, ids: list[int]) -> int:
         """Understand these deliveries again: they wait for the forwarder whatever they were, but for the forgotten ones,

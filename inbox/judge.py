@@ -1,27 +1,53 @@
-"""What becomes of a delivery: understood, ignored, refused, or our own fault."""
+"""What becomes of a delivery: understood, ignored, refused, of a feed that this release does not have, or our own fault.
+
+Nothing here raises: one delivery that cannot be understood stops no other.
+"""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from inbox import DEAD, IGNORED, Outcome
-from schemas.reading import Ignored, Refusal
+import schemas
+from config import FeedSettings
+from inbox.deliveries import DEAD, IGNORED, UNKNOWN_FEED, Outcome
+from schemas.event import CallEvent
+from schemas.reading import Delivery, Ignored, Refusal
 
 T = TypeVar("T")
-
 
 DAY = 86_400_000  # milliseconds
 
 
-def judge(read: Callable[[], T]) -> tuple[Outcome, T | Refusal | None]:
-    """What becomes of a delivery that `read` reads (schemas.recognise for the answer, schemas.understand to forward it),
-    and what it says, or the refusal that the answer tells."""
+def recognised(delivery: Delivery) -> tuple[Outcome, Refusal | None]:
+    """What becomes of a delivery that arrives, and the refusal that its sender is answered."""
+    outcome, _, refusal = _judged(lambda: schemas.recognise(delivery))
+    return outcome, refusal
+
+
+def understood(delivery: Delivery, feeds: Mapping[str, FeedSettings]) -> tuple[Outcome, CallEvent | None]:
+    """What becomes of a stored delivery by today's rules, and the event that it brings. `feeds` are those of this
+    release: a delivery of any other, which a newer release has stored, waits for that release as a dead letter."""
+    feed = feeds.get(delivery.feed)
+    if feed is None:
+        return Outcome(DEAD, UNKNOWN_FEED, _unknown(delivery.feed)), None
+    outcome, event, _ = _judged(lambda: schemas.understand(delivery, feed.timezone))
+    return outcome, event
+
+
+def _judged(read: Callable[[], T]) -> tuple[Outcome, T | None, Refusal | None]:
     try:
-        said = read()
+        result = read()
     except Ignored as ignored:
-        return Outcome(IGNORED, ignored.reason, ignored.message), None
+        return Outcome(IGNORED, ignored.reason, ignored.message), None, None
     except Refusal as refusal:
-        return Outcome(DEAD, refusal.code, refusal.message), refusal
-    except Exception:  # the one edge that keeps a dead letter: our own fault, with its traceback
-        return Outcome(DEAD, "our_fault", traceback.format_exc()), None
-    return Outcome(), said
+        return Outcome(DEAD, refusal.code, refusal.message), None, refusal
+    except Exception:  # the one place that makes a dead letter of our own fault, with its traceback
+        return Outcome(DEAD, "our_fault", traceback.format_exc()), None, None
+    return Outcome(), result, None
+
+
+def _unknown(feed: str) -> str:
+    return (
+        f"Этот выпуск коннектора не знает поток {feed}: уведомление принял другой, более новый. Оно сохранено как пришло "
+        "и само попадёт в журнал, когда запустится выпуск, который этот поток знает."
+    )

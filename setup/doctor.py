@@ -10,16 +10,14 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import accumulate
 from typing import Any
 from urllib.parse import parse_qsl
 
-import schemas
 import setup
 from config import FeedSettings
-from inbox import DEAD, REFUSED, Stored
-from inbox.judge import judge
+from inbox import DEAD, REFUSED, UNKNOWN_FEED, Stored
+from inbox.judge import understood
 from schemas import event as words
 from schemas.event import CallEvent
 from schemas.reading import Delivery, canonical
@@ -136,14 +134,13 @@ class _Seen:
         self.report.last_at = delivery.received_at
         if outcome.reason == "test":
             self.report.tested_at = delivery.received_at
-        _, understood = judge(partial(schemas.understand, delivery, self.feed.timezone))
-        event = understood if isinstance(understood, CallEvent) else None
+        _, event = understood(delivery, {self.feed.name: self.feed})
         text = (delivery.body.decode("utf-8", "replace") or delivery.query)[:LOOKED_AT]
         is_json = text.lstrip("\ufeff \t\r\n")[:1] in ("{", "[")
         keys = {canonical(k) for k in (_KEY.findall(text) if is_json else (k for k, _ in parse_qsl(text, True)))}
         right = self.setup.right_route(delivery, event, keys) if event else Right()
         label = self.label(delivery, event, text, is_json, right)
-        if outcome.state == DEAD:
+        if outcome.state == DEAD and outcome.reason != UNKNOWN_FEED:
             mark, _ = self.refusals.setdefault((outcome.reason, label), (Mark(), ""))
             mark.add(delivery)
             self.refusals[outcome.reason, label] = (mark, outcome.detail)

@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import peewee
 
-import schemas
 from calllog import batch
 from config import Settings
 from inbox import Inbox, now
-from inbox.judge import judge
+from inbox.judge import understood
 from models import CallEvents, Calls
 from schemas.event import CallEvent
 
@@ -76,9 +74,9 @@ def _again(event: CallEvent, inbox: Inbox, settings: Settings) -> CallEvent:
     if not brought:
         return event
     delivery = min((stored.delivery for stored in brought), key=lambda one: one.received_at)
-    _, said = judge(partial(schemas.understand, delivery, settings.feeds[delivery.feed].timezone))
-    if not isinstance(said, CallEvent):
+    _, again = understood(delivery, settings.feeds)
+    if again is None:
         return event
-    if said.event_key != event.event_key or said.provider_call_id != event.provider_call_id:
+    if again.event_key != event.event_key or again.provider_call_id != event.provider_call_id:
         return event  # another event: `flask inbox replay` stores it beside this one
-    return said._replace(received_at=min(said.received_at, event.received_at))
+    return again._replace(received_at=min(again.received_at, event.received_at))

@@ -12,11 +12,10 @@ from urllib.parse import unquote_plus
 
 import peewee
 
-import schemas
 from calllog import batch
 from config import Settings
 from inbox import Inbox, Stored, now
-from inbox.judge import DAY, judge
+from inbox.judge import DAY, understood
 from models import CallEvents, CallLegs, Calls, Contacts
 from schemas.event import CallEvent
 from upkeep import acts
@@ -148,7 +147,7 @@ def _told_calls(inbox: Inbox, settings: Settings, who: Forgotten) -> Iterator[li
     for page in inbox.pages():
         found = {}
         for stored in page:
-            event = _said(stored, settings)
+            _, event = understood(stored.delivery, settings.feeds)
             if event is not None and _concerns(stored, settings, who, event):
                 found[event.provider, event.provider_call_id] = True
         yield list(found)
@@ -184,20 +183,12 @@ def _contacts(db: peewee.Database, settings: Settings, who: Forgotten) -> Iterat
 def _concerns(stored: Stored, settings: Settings, who: Forgotten, event: CallEvent | None = None) -> bool:
     """Whether a delivery brought an event of somebody forgotten, or mentions the number, as one that came before."""
     delivery = stored.delivery
-    event = event or _said(stored, settings)
+    event = event or understood(delivery, settings.feeds)[1]
     if event is not None and who.of(event):
         return True
     sent = (delivery.body.decode("utf-8", "replace"), delivery.query)
     texts = [*sent, *(unquote_plus(text) for text in sent if "%" in text or "+" in text), stored.outcome.detail]
     return who.when_mentioned(*texts) >= delivery.received_at
-
-
-def _said(stored: Stored, settings: Settings) -> CallEvent | None:
-    delivery = stored.delivery
-    if delivery.feed not in settings.feeds:
-        return None
-    _, said = judge(partial(schemas.understand, delivery, settings.feeds[delivery.feed].timezone))
-    return said if isinstance(said, CallEvent) else None
 
 
 def _was(who: Forgotten, forgotten_at: int, at: datetime | str | None, settings: Settings) -> bool:

@@ -4,7 +4,6 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, render_template, request, url_for
@@ -13,16 +12,14 @@ import schemas
 from calllog import reading
 from calllog.asking import Away
 from calllog.reading import Wanted, call_of, search
-from handlers.answers import Connector, connector
+from handlers.answers import Connector, answered, connector
 from handlers.page import formats, guard, shown
 from handlers.page import words as russian
 from handlers.page.guard import sentence
-from inbox import DEAD, IGNORED, REFUSED
-from inbox.judge import judge
+from inbox import DEAD, IGNORED, REFUSED, UNKNOWN_FEED
+from inbox.judge import recognised, understood
 from inbox.looking import MOST_SEARCHED
 from inbox.state import disks, silent_feeds
-from schemas.event import CallEvent
-from schemas.reading import Delivery, Refusal
 
 log = logging.getLogger("connector.page")
 bp = Blueprint("page", __name__, template_folder="templates", static_folder="static")
@@ -215,29 +212,21 @@ def delivery(id: int) -> Response | str:
         text = f"В приёмном ящике нет уведомления {id}: его не было или срок хранения истёк."
         return sentence(404, "Такого уведомления нет", text)
     became = stored.outcome
-    zone = here.settings.feeds[stored.delivery.feed].timezone
-    judged, event = judge(partial(schemas.understand, stored.delivery, zone))
+    judged, event = understood(stored.delivery, here.settings.feeds)
+    arrives_here = judged.reason != UNKNOWN_FEED
     call_id, away = _ask(call_of, became.event_key) if became.event_key else (None, False)
     return render_template(
         "delivery.html",
         stored=stored,
         body=shown.body(stored.delivery, "" if formats.ours(became.reason) else became.detail),
-        event=event if isinstance(event, CallEvent) else None,
-        fields=event.content() if isinstance(event, CallEvent) else {},
+        event=event,
+        fields=event.content() if event else {},
         judged=judged,
-        answered=_answered(stored.delivery),
+        answered=answered(*recognised(stored.delivery)) if arrives_here else None,
         changed=became.state in (DEAD, IGNORED) and judged.reason != became.reason,
         call_id=call_id,
         away=away,
     )
-
-
-def _answered(delivery: Delivery) -> tuple[int, str]:
-    """(status, text) of the answer to such a delivery by this release's rules."""
-    outcome, result = judge(partial(schemas.recognise, delivery))
-    if isinstance(result, Refusal):
-        return result.status, result.message
-    return (200, f"ignored: {outcome.detail}") if outcome.state == IGNORED else (200, "accepted")
 
 
 @bp.get("/dead")

@@ -8,7 +8,7 @@ import models
 import schemas
 from calllog import database
 from config import FeedSettings, Settings
-from forwarder import Forwarder, Report
+from forwarder import Forwarder, Tally
 from inbox import Inbox, Outcome, now
 from models import Calls
 from schemas.reading import Delivery
@@ -30,7 +30,7 @@ class Node:
         self.inbox.put(delivery, Outcome())
         return delivery
 
-    def forward(self) -> Report:
+    def forward(self) -> Tally:
         """Forward all that waits."""
         return self.forwarder.once()
 

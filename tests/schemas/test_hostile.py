@@ -4,7 +4,6 @@ import json
 import os
 import string
 import time
-from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,7 +12,8 @@ from hypothesis import strategies as st
 
 import schemas
 from calllog.fold import fold
-from inbox.judge import judge
+from config import FeedSettings
+from inbox.judge import recognised, understood
 from schemas.event import CallEvent
 from schemas.reading import Delivery
 from tests.rig.fixtures import fixture_calls
@@ -24,6 +24,7 @@ BODIES = int(os.environ.get("HOSTILE_BODIES", "1400"))  # `make torture` tries a
 BATCHES = range(
     max(1, BODIES // 50_000)
 )  # hypothesis remembers what it tried: a batch has its own memory, and its seed
+FEEDS = {name: FeedSettings(name, timezone=ZONE) for name in schemas.feeds()}
 ROUTES = sorted({(seed.feed, seed.route) for seed in SEEDS})
 
 hostile_text = st.one_of(
@@ -66,15 +67,15 @@ def mutated(draw: st.DrawFn) -> Delivery:
 
 def hold(delivery: Delivery) -> None:
     """What must be true of every delivery."""
-    outcome, _ = judge(partial(schemas.recognise, delivery))
-    again, said = judge(partial(schemas.understand, delivery, ZONE))
+    outcome, _ = recognised(delivery)
+    again, event = understood(delivery, FEEDS)
     assert "our_fault" not in (outcome.reason, again.reason), outcome.detail or again.detail
     assert (outcome.state, outcome.reason, outcome.detail) == (again.state, again.reason, again.detail)
-    if isinstance(said, CallEvent):
-        payload = said.to_payload()
-        assert CallEvent.from_payload(payload) == said
+    if event is not None:
+        payload = event.to_payload()
+        assert CallEvent.from_payload(payload) == event
         assert len(payload.encode()) < 65_536  # a TEXT
-        call = fold([said])
+        call = fold([event])
         assert call.columns["state"] in ("ringing", "talking", "ended")
 
 

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 import schemas
 from config import FeedSettings
 from inbox import Stored, now
-from inbox.judge import judge
+from inbox.judge import recognised
 from schemas.uis import SAMPLE_CALL_ID
 from setup import doctor, uis
 from tests.rig.fixtures import ZONE, FixtureCall, fixture_calls, name
@@ -158,7 +157,7 @@ def letters(calls: list[FixtureCall], feed: str) -> Iterator[Stored]:
         for number, (request, at) in enumerate(zip(one.requests, one.receipts(), strict=True), 1):
             if request.feed == feed:
                 delivery = replace(request.delivery(at), id=number)
-                yield Stored(delivery, judge(partial(schemas.recognise, delivery))[0], None)
+                yield Stored(delivery, recognised(delivery)[0], None)
 
 
 # fixtures that were made of a wrong setting; every other one is right

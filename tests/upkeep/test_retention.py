@@ -277,7 +277,7 @@ def test_what_waits_when_a_person_is_forgotten_is_forgotten_too(stopped: Service
     assert len(stopped.deliveries(state=RECEIVED)) == 4
     stopped.flask("forget", PERSON, "--yes")
     assert stopped.deliveries() == []
-    assert node.forward().moved == 0
+    assert node.forward().total == 0
     assert ids(stopped) == set()
     node.forwarder.close()
     assert holds_digits(stopped.data_dir) == []
