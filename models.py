@@ -22,7 +22,8 @@ from peewee import (
     TextField,
 )
 
-VERSION = 1  # of the schema: schema_info.version; the forwarder writes only while the two agree
+VERSION = 2  # of the schema this release makes: schema_info.version, and the number of its last migration
+READABLE_BY = 2  # schema_info.readable_by: the lowest VERSION whose release may write these tables as they are
 
 
 class Commented:
@@ -144,6 +145,9 @@ class Calls(Table):
     first_event_at = moment("Первое событие получено, по нашим часам")
     last_event_at = moment("Последнее событие получено, по нашим часам")
     updated_at = moment("Строка изменена, по нашим часам")
+    # since schema version 2; a column that a release adds comes last, where every database adds it without a rewrite
+    employee_name = chars(255, "Имя сотрудника, говорившего последним")
+    redirected_from = chars(32, "Номер, с которого звонок переадресован")
 
     class Meta:
         indexes = ((("provider", "provider_call_id"), True), (("state", "last_event_at"), False))
@@ -162,6 +166,7 @@ class CallLegs(Table):
     ended_at = moment("Завершение вызова участника")
     reason = chars(32, "Причина завершения в наших словах")
     reason_raw = chars(255, "Причина завершения, как прислал провайдер")
+    employee_name = chars(255, "Имя сотрудника")
 
     class Meta:
         indexes = ((("call_id", "leg_key"), True),)
@@ -180,6 +185,18 @@ class CallRecordings(Table):
 
     class Meta:
         indexes = ((("call_id", "url_hash"), True),)
+
+
+class CallAttributes(Table):
+    """Прочее, что прислал провайдер: теги, регион, рекламная кампания и всё, для чего нет своей колонки"""
+
+    id = Key(help_text="Ключ")
+    call_id = Big(help_text="Звонок, calls.id")
+    name = chars(64, "Название у провайдера: tags, cpn_region_name …", ProviderId)
+    content = chars(1024, "Что прислано; списки через запятую")
+
+    class Meta:
+        indexes = ((("call_id", "name"), True),)
 
 
 class CallEvents(Table):
@@ -204,6 +221,17 @@ class Contacts(Table):
     client_number = chars(32, "Номер клиента в любом написании", index=True)
     client_name = chars(255, "Имя клиента")
     responsible_ext = chars(32, "Добавочный ответственного")
+    updated_at = moment("Изменён")
+
+
+class Employees(Table):
+    """Сотрудники: кому какой добавочный принадлежит"""
+
+    id = Key(help_text="Ключ")
+    employee_ext = chars(32, "Добавочный", index=True)
+    employee_number = chars(32, "Телефон сотрудника в любом написании")
+    provider_employee_id = chars(64, "Идентификатор сотрудника у провайдера", ProviderId)
+    employee_name = chars(255, "Имя сотрудника")
     updated_at = moment("Изменён")
 
 
@@ -237,14 +265,17 @@ class SchemaInfo(Table):
 
     id = Key(help_text="Ключ, всегда 1")
     version = number("Версия")
+    readable_by = number("Младшая версия, чей выпуск может писать в эти таблицы")
 
 
 TABLES: tuple[type[Table], ...] = (
     Calls,
     CallLegs,
     CallRecordings,
+    CallAttributes,
     CallEvents,
     Contacts,
+    Employees,
     FeedStatus,
     ChangeCounter,
     SchemaInfo,

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 from peewee import Database, DataError, IntegrityError, fn
 
 import models
-from calllog.database import on_mysql, transaction
+from calllog.database import on_mysql, schema, transaction
 from calllog.fold import Call, fold
-from models import CallEvents, CallLegs, CallRecordings, Calls, FeedStatus, Position, Table
+from models import CallAttributes, CallEvents, CallLegs, CallRecordings, Calls, FeedStatus, Position, Table
 from schemas.event import CallEvent
 
+# What a call has several of: the table, and the column that tells one from another within a call.
+PARTS: dict[type[Table], str] = {CallLegs: "leg_key", CallRecordings: "url_hash", CallAttributes: "name"}
 MOST_EVENTS = 1000  # of one call: a constant id for all calls must not make every batch read the whole log
 
 
@@ -117,12 +119,13 @@ def among(db: Database, column: str, values: Sequence[Any]) -> str:
 
 
 def check_schema(db: Database) -> None:
-    """Raises SchemaDiffers unless the call log is at this release's version; inside the transaction that writes."""
-    row = db.execute_sql("SELECT version FROM schema_info WHERE id = 1").fetchone()
-    version = row[0] if row else 0
-    if version != models.VERSION:
-        todo = "run flask db upgrade" if version < models.VERSION else "it belongs to a newer release"
-        raise SchemaDiffers(f"the call log has schema version {version}, this release writes {models.VERSION}: {todo}")
+    """Raises SchemaDiffers unless this release may write to the call log; inside the transaction that writes."""
+    found = schema(db)
+    if not found.writable:
+        todo = "run flask db upgrade" if found.version < models.VERSION else "it belongs to a newer release"
+        raise SchemaDiffers(
+            f"the call log has schema version {found.version}, this release writes {models.VERSION}: {todo}"
+        )
 
 
 class Counter(NamedTuple):
@@ -180,6 +183,11 @@ def as_row(table: type[Table], fields: Mapping[str, Any], zone: tzinfo) -> tuple
     return tuple(values)
 
 
+def parts(call: Call) -> dict[type[Table], dict[str, dict[str, Any]]]:
+    """A folded call's rows in each table of PARTS, by key."""
+    return {CallLegs: call.legs, CallRecordings: call.recordings, CallAttributes: call.attributes}
+
+
 # ----------------------------------------------------------------------------------------------------------- the batch
 
 
@@ -206,9 +214,10 @@ class _Batch:
         stored = self.stored_events([row["id"] for row in rows.values()])
         surplus = self.merge(events, rows, stored)
         folded = {row["id"]: _fold(stored[row["id"]].values()) for row in rows.values() if stored[row["id"]]}
-        self.write_parts(CallLegs, "leg_key", {id: call.legs for id, call in folded.items()})
-        self.write_parts(CallRecordings, "url_hash", {id: call.recordings for id, call in folded.items()})
-        return self.write_calls(rows, folded, known, surplus)
+        moved: set[int] = set()  # calls of which a part changed
+        for table, key in PARTS.items():
+            moved |= self.write_parts(table, key, {id: parts(call)[table] for id, call in folded.items()})
+        return self.write_calls(rows, folded, moved, known, surplus)
 
     def new_id(self) -> int | None:
         """MySQL numbers its rows; on SQLite the counter's row does, under the same lock (see models.Key)."""
@@ -299,10 +308,10 @@ class _Batch:
             event.to_payload(),
         )
 
-    def write_parts(self, table: type[Table], key: str, wanted: dict[int, dict[str, dict[str, Any]]]) -> None:
-        """Legs and recordings: rows that changed are written in place, so that their ids never change."""
+    def write_parts(self, table: type[Table], key: str, wanted: dict[int, dict[str, dict[str, Any]]]) -> set[int]:
+        """Rows that changed are written in place, so that their ids never change; returns the ids of those calls."""
         if not wanted:
-            return
+            return set()
         columns = models.columns(table)
         there: dict[tuple[int, str], tuple[Any, ...]] = {}
         for row in select(self.db, table, columns, among(self.db, "call_id", list(wanted)), list(wanted)):
@@ -319,11 +328,13 @@ class _Batch:
         insert(self.db, table, columns, rows, "replace")
         if there:  # only when rules changed: what is understood differently now leaves no part behind
             table.delete().where(table.id.in_([row[0] for row in there.values()])).execute(self.db)
+        return {row[1] for row in rows} | {call_id for call_id, _ in there}
 
     def write_calls(
         self,
         rows: dict[tuple[str, str], dict[str, Any]],
         folded: dict[int, Call],
+        moved: set[int],
         known: Position,
         surplus: list[int],
     ) -> Applied:
@@ -336,7 +347,7 @@ class _Batch:
                 continue
             kept = {name: old[name] for name in ("id", "change_no", "updated_at")}
             row = as_row(Calls, {**call.columns, **kept}, self.zone)
-            if row != tuple(old.values()):
+            if row != tuple(old.values()) or old["id"] in moved:
                 last += 1
                 numbered = {"change_no": last, "updated_at": wall(self.now, self.zone)}
                 changed.append(tuple(numbered.get(name, value) for name, value in zip(columns, row, strict=True)))
@@ -377,8 +388,8 @@ def stored_events(db: Database, ids: Sequence[int]) -> dict[int, list[CallEvent]
 def differences(
     db: Database, events: dict[int, list[CallEvent]], zone: tzinfo
 ) -> dict[int, dict[str, tuple[Any, Any]]]:
-    """What folding these calls from these events would change: call id -> column -> (as it is, as it would be). Legs and
-    recordings count as one column each."""
+    """What folding these calls from these events would change: call id -> column -> (as it is, as it would be). Each
+    table of PARTS counts as one column."""
     found: dict[int, dict[str, tuple[Any, Any]]] = {}
     names = models.columns(Calls)
     for row in select(db, Calls, names, among(db, "id", list(events)), list(events)):
@@ -387,11 +398,11 @@ def differences(
         call = _fold(events[there["id"]])
         would = dict(zip(names, as_row(Calls, {**call.columns, **kept}, zone), strict=True))
         changed = {name: (there[name], would[name]) for name in names if there[name] != would[name]}
-        for table, key, parts in ((CallLegs, "leg_key", call.legs), (CallRecordings, "url_hash", call.recordings)):
+        for table, key in PARTS.items():
             columns = models.columns(table)[2:]
             stored = select(db, table, models.columns(table), f"call_id = {db.param}", [there["id"]])
             old = {part[2:] for part in stored}
-            whole = ({"id": 0, "call_id": 0, key: name, **part} for name, part in parts.items())
+            whole = ({"id": 0, "call_id": 0, key: name, **part} for name, part in parts(call)[table].items())
             new = {as_row(table, part, zone)[2:] for part in whole}
             if old != new:
                 at = columns.index(key)
@@ -407,10 +418,11 @@ def differences(
 def remove(
     db: Database, calls: Sequence[tuple[str, str]], still: Any = None, also: Callable[[set[int]], None] | None = None
 ) -> dict[str, int]:
-    """Delete these calls (provider, provider_call_id) with their events, legs and recordings, in one transaction with the
-    batch's locks; only those for which the condition `still` holds under the lock. `also` is called with their ids
+    """Delete these calls (provider, provider_call_id) with their events and parts, in one transaction with the batch's
+    locks; only those for which the condition `still` holds under the lock. `also` is called with their ids
     before anything is deleted. Returns table -> how many rows. Raises SchemaDiffers."""
-    gone = {table._meta.table_name: 0 for table in (Calls, CallEvents, CallLegs, CallRecordings)}
+    inner: tuple[type[Table], ...] = (CallEvents, *PARTS)
+    gone = {"calls": 0} | {table._meta.table_name: 0 for table in inner}
     with transaction(db):
         ids = set(lock_present(db, calls).values())
         check_schema(db)
@@ -421,7 +433,7 @@ def remove(
             return gone
         if also is not None:
             also(ids)
-        for table in (CallEvents, CallLegs, CallRecordings):
+        for table in inner:
             gone[table._meta.table_name] = table.delete().where(table.call_id.in_(list(ids))).execute(db)
         gone["calls"] = Calls.delete().where(Calls.id.in_(list(ids))).execute(db)
     return gone

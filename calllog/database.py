@@ -4,13 +4,13 @@ import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from peewee import Database, MySQLDatabase, OperationalError, SqliteDatabase
 from playhouse.migrations import Runner
 
-from models import VERSION, SchemaInfo, Table
+from models import READABLE_BY, VERSION, SchemaInfo, Table
 
 
 class SqliteCallLog(SqliteDatabase):
@@ -91,6 +91,8 @@ def transaction(db: Database) -> AbstractContextManager[Any]:
     return manager
 
 
+HISTORY = "schema_migrations"
+RELEASES = {"0.1.0": 1}  # release -> the schema version that it writes, for whoever goes back by name
 MIGRATIONS = Path(__file__).parent.parent / "deploy" / "migrations"
 
 
@@ -108,39 +110,111 @@ def create(db: Database, table: type[Table]) -> None:
             db.execute(table._schema._create_index(index, safe=False))
 
 
-def schema_version(db: Database) -> int:
-    """schema_info.version, 0 where there is none yet."""
-    if not db.table_exists("schema_info"):
-        return 0
-    row = db.execute_sql("SELECT version FROM schema_info WHERE id = 1").fetchone()
-    return row[0] if row else 0
+class Schema(NamedTuple):
+    """schema_info's row. `version` is of the release that made the tables, 0 where there are none and while a migration
+    back is under way; `readable_by` the lowest version whose release may write them as they are."""
+
+    version: int = 0
+    readable_by: int = 0
+
+    @property
+    def writable(self) -> bool:
+        """Whether this release may write to the call log."""
+        return self.version == VERSION or self.readable_by <= VERSION < self.version
+
+
+def schema(db: Database) -> Schema:
+    """What the call log says of its schema, locking nothing."""
+    row = db.execute_sql("SELECT * FROM schema_info WHERE id = 1").fetchone()
+    if row is None:
+        return Schema()
+    return Schema(row[1], row[2] if len(row) > 2 else row[1])  # version 1 had no readable_by: its release alone
+
+
+def present_schema(db: Database) -> Schema:
+    """The same where the tables may not have been made yet."""
+    return schema(db) if db.table_exists("schema_info") else Schema()
 
 
 class Newer(Exception):
-    """The call log belongs to a newer release than this one."""
+    """The call log belongs to a newer release, and this one may not write to it."""
+
+
+class NoWayBack(Exception):
+    """The call log cannot be brought back to that schema: a sentence for the sysadmin."""
 
 
 def upgrade(url: str, log: Callable[[str], None]) -> list[str]:
-    """Apply what is missing, one process at a time on each database; returns the names of the applied migrations."""
+    """Apply what is missing, one process at a time on each database; returns the names of the applied migrations. A newer
+    call log that this release may write to is left as it is."""
     db = open_database(url, create=True)
     with alone(db), db.connection_context():
-        found = schema_version(db)
-        if found > VERSION:
-            raise Newer(f"the call log has schema version {found}, this release knows {VERSION}: install the newer one")
-        runner = Runner(db, str(MIGRATIONS), table_name="schema_migrations")
+        found = present_schema(db)
+        if found.version > VERSION:
+            if found.writable:
+                return []
+            raise Newer(
+                f"the call log has schema version {found.version}, this release knows {VERSION}: install the newer one"
+            )
+        runner = Runner(db, str(MIGRATIONS), table_name=HISTORY)
         create(db, runner.History)
         applied: list[str] = runner.up()
         for name in applied:
             log(f"applied {name}")
-        SchemaInfo.update(version=VERSION).where(SchemaInfo.id == 1, SchemaInfo.version < VERSION).execute(db)
+        made = {"version": VERSION, "readable_by": READABLE_BY}
+        SchemaInfo.update(**made).where(SchemaInfo.id == 1, SchemaInfo.version < VERSION).execute(db)
     return applied
+
+
+def downgrade(url: str, version: int, log: Callable[[str], None]) -> list[str]:
+    """Take migrations back until a release of this schema version may write; returns the names of those taken back.
+
+    Nobody writes meanwhile: the version is 0 until it is done, and what was broken off is finished by the next try (or
+    undone by `upgrade`). Raises NoWayBack before anything is changed.
+    """
+    db = open_database(url, create=True)
+    with alone(db), db.connection_context():
+        runner = Runner(db, str(MIGRATIONS), table_name=HISTORY)
+        applied = [row for row in runner.status() if row.applied]
+        if not applied:
+            raise NoWayBack("there is no call log there: run flask db upgrade")
+        found = present_schema(db)
+        if found.version > VERSION:
+            raise NoWayBack(f"the call log has schema version {found.version}: only its own release knows the way back")
+        if version < 1 or (found.version and found.version < version):
+            raise NoWayBack(
+                f"the call log has schema version {found.version}, there is none of {version} to go back to"
+            )
+        if found.version and found.readable_by <= version:
+            return []  # that release writes these tables as they are
+        later = [row for row in applied if row.idx > version]
+        without = [row.name for row in later if row.path is None or not hasattr(row.load(), "down")]
+        if without:
+            raise NoWayBack(f"{', '.join(without)} cannot be taken back")
+        SchemaInfo.update(version=0).where(SchemaInfo.id == 1).execute(db)
+        back: list[str] = runner.down(later[0].name) if later else []
+        for name in back:
+            log(f"took back {name}")
+        SchemaInfo.update(version=version, readable_by=version).where(SchemaInfo.id == 1).execute(db)
+    return back
+
+
+def add_missing(db: Database, table: type[Table]) -> None:
+    """Columns of the model that its table lacks, one statement each, so that a crash leaves nothing that repeating does not
+    finish; at the table's end, where no database rewrites it."""
+    name = table._meta.table_name
+    there = {column.name for column in db.get_columns(name)}
+    for field in table._meta.sorted_fields:
+        if field.column_name not in there:
+            context = db.get_sql_context()
+            db.execute(context.literal(f"ALTER TABLE {name} ADD COLUMN ").sql(field.ddl(context)))
 
 
 def migrations(url: str) -> list[tuple[str, Any]]:
     """(name, when applied or None) of every migration of this release and of the database."""
     db = open_database(url)
     with db.connection_context():
-        rows = Runner(db, str(MIGRATIONS), table_name="schema_migrations").status()
+        rows = Runner(db, str(MIGRATIONS), table_name=HISTORY).status()
         return [(row.name, row.applied) for row in rows]
 
 

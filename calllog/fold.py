@@ -25,6 +25,7 @@ TOLD = (
     "scenario_name",
     "call_source",
     "external_id",
+    "redirected_from",
     "wait_seconds",
     "talk_seconds",
     "total_seconds",
@@ -39,6 +40,7 @@ class Call:
     columns: dict[str, Any]
     legs: dict[str, dict[str, Any]]
     recordings: dict[str, dict[str, Any]]
+    attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
     sources: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -67,6 +69,7 @@ def fold(events: Iterable[CallEvent]) -> Call:
     _employee(call, told)
     _legs(call, told)
     _recordings(call, told)
+    _attributes(call, told)
     call.columns["events_count"] = len(told)
     call.columns["first_event_at"] = min(event.received_at for event in told)
     call.columns["last_event_at"] = max(event.received_at for event in told)
@@ -234,13 +237,15 @@ def _employee(call: Call, told: list[CallEvent]) -> None:
         named = spoke if call.columns["is_answered"] else []
     last = named[-1] if named else None
     number, ext = (last.employee_number, last.employee_ext) if last else ("", "")
+    name = last.employee_name if last else ""
     for event in reversed(named):  # the same employee, told more fully by another event
         if number and event.employee_number == number:
-            ext = ext or event.employee_ext
+            ext, name = ext or event.employee_ext, name or event.employee_name
         elif ext and event.employee_ext == ext:
-            number = number or event.employee_number
+            number, name = number or event.employee_number, name or event.employee_name
     _put(call, "employee_number", number, last)
     _put(call, "employee_ext", ext, last)
+    _put(call, "employee_name", name, last)
     if last is None:
         call.columns["employee_ids"] = ""
 
@@ -255,6 +260,7 @@ def _legs(call: Call, told: list[CallEvent]) -> None:
             {
                 "employee_number": "",
                 "employee_ext": "",
+                "employee_name": "",
                 "started_at": None,
                 "answered_at": None,
                 "ended_at": None,
@@ -264,6 +270,7 @@ def _legs(call: Call, told: list[CallEvent]) -> None:
         )
         leg["employee_number"] = event.employee_number or leg["employee_number"]
         leg["employee_ext"] = event.employee_ext or leg["employee_ext"]
+        leg["employee_name"] = event.employee_name or leg["employee_name"]
         if event.kind == words.LEG_RINGING:
             began = event.moment if event.started_at is None else event.started_at
             leg["started_at"] = began if leg["started_at"] is None else min(began, leg["started_at"])
@@ -304,6 +311,12 @@ def _recordings(call: Call, told: list[CallEvent]) -> None:
             if recording.url and (recording.kind == "full", number) >= best:
                 best, url, source = (recording.kind == "full", number), recording.url, event
     _put(call, "recording_url", url, source)
+
+
+def _attributes(call: Call, told: list[CallEvent]) -> None:
+    """Of each name the last content; of too many names the first by the alphabet, whatever the order of arrival."""
+    found = {name: content for event in told for name, content in event.attributes}
+    call.attributes = {name: {"content": found[name]} for name in sorted(found)[: words.MOST_ATTRIBUTES]}
 
 
 def settles_at(events: Iterable[CallEvent], settle_seconds: int) -> int | None:

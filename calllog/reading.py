@@ -9,7 +9,7 @@ from peewee import SQL, Database
 import schemas
 from calllog.database import on_mysql
 from calllog.fold import fold
-from models import CallEvents, CallLegs, CallRecordings, Calls, columns
+from models import CallAttributes, CallEvents, CallLegs, CallRecordings, Calls, columns
 from schemas.event import CallEvent
 from schemas.fields import phone
 
@@ -22,6 +22,7 @@ class Story:
     row: dict[str, Any]
     legs: list[dict[str, Any]]
     recordings: list[dict[str, Any]]
+    attributes: list[dict[str, Any]]
     events: list[CallEvent]
     sources: dict[str, list[str]]
 
@@ -35,13 +36,17 @@ def story(db: Database, id: int) -> Story | None:
     row = Calls.select().where(Calls.id == id).dicts().execute(db)
     if not row:
         return None
-    legs, recordings = (
-        list(table.select().where(table.call_id == id).order_by(table.id).dicts().execute(db))
-        for table in (CallLegs, CallRecordings)
+    legs, recordings, attributes = (
+        list(table.select().where(table.call_id == id).order_by(order).dicts().execute(db))
+        for table, order in (
+            (CallLegs, CallLegs.id),
+            (CallRecordings, CallRecordings.id),
+            (CallAttributes, CallAttributes.name),
+        )
     )
     payloads = CallEvents.select(CallEvents.payload).where(CallEvents.call_id == id).tuples().execute(db)
     events = sorted((CallEvent.from_payload(payload) for (payload,) in payloads), key=lambda e: (e.moment, e.event_key))
-    return Story(row[0], legs, recordings, events, fold(events).sources if events else {})
+    return Story(row[0], legs, recordings, attributes, events, fold(events).sources if events else {})
 
 
 def employee(db: Database, provider: str, ext: str) -> tuple[str, str]:

@@ -44,7 +44,7 @@ def calls_list(since: datetime | None, limit: int, as_json: bool) -> None:
 @command.command("show")
 @click.argument("id", type=int)
 def calls_show(id: int) -> None:
-    """One call: its row with the event that gave each column, its legs, recordings, and events with their deliveries."""
+    """One call: its row with the event that gave each column, its parts, and its events with their deliveries."""
     try:
         story = reading.story(terminal.call_log(), id)
     except peewee.PeeweeException as error:
@@ -60,7 +60,7 @@ def calls_show(id: int) -> None:
         if value not in (None, ""):
             rows.append((name, value, ", ".join(names[key] for key in story.sources.get(name, []) if key in names)))
     terminal.table(rows, ("column", "value", "from"))
-    for title, parts in (("legs", story.legs), ("recordings", story.recordings)):
+    for title, parts in (("legs", story.legs), ("recordings", story.recordings), ("attributes", story.attributes)):
         if parts:
             click.echo(f"\n{title}")
             heads = tuple(name for name in parts[0] if name not in ("call_id", "url_hash"))

@@ -68,15 +68,15 @@ def _check_inbox(settings: Settings) -> str:
 def _check_call_log(settings: Settings) -> str:
     db = database.open_database(settings.database_url)
     with db.connection_context():
-        version = database.schema_version(db)
-        if version != models.VERSION:
+        found = database.present_schema(db)
+        if not found.writable:
             raise batch.SchemaDiffers(
-                f"schema version {version}, this release needs {models.VERSION}: run flask db upgrade"
+                f"schema version {found.version}, this release needs {models.VERSION}: run flask db upgrade"
             )
         row = db.execute_sql("SELECT change_no FROM change_counter WHERE id = 1").fetchone()
         if row is None:
             raise batch.SchemaDiffers("a copy that was broken off: flask db copy --again")
-    return f"schema version {version}, change_no {row[0]}"
+    return f"schema version {found.version}, change_no {row[0]}"
 
 
 def _check_disk(settings: Settings) -> str:

@@ -25,6 +25,30 @@ def db_upgrade() -> None:
         click.echo("the call log is up to date" if not applied else f"schema version {models.VERSION}")
 
 
+@command.command("downgrade")
+@click.argument("release")
+def db_downgrade(release: str) -> None:
+    """Bring the call log back to what RELEASE (0.1.0, or a schema version: 1) writes, before that release is started.
+
+    `deploy/install.sh --rollback` does it. Repeatable; `flask db upgrade` undoes it.
+    """
+    schema_version = database.RELEASES.get(release) or (int(release) if release.isdecimal() else 0)
+    if not schema_version:
+        terminal.fail(
+            f"{release} is no release that this one knows ({', '.join(database.RELEASES)}) and no schema version"
+        )
+        return
+    try:
+        back = database.downgrade(terminal.settings().database_url, schema_version, lambda line: click.echo(line))
+    except (database.NoWayBack, peewee.PeeweeException, OSError) as error:
+        said = str(error) if isinstance(error, database.NoWayBack) else f"{type(error).__name__}: {error}"
+        terminal.fail(f"not downgraded: {said}")
+    else:
+        click.echo(
+            f"schema version {schema_version}" if back else "a release of that version writes the call log as it is"
+        )
+
+
 @command.command("status")
 def db_status() -> None:
     """Which migrations are applied. Exit status 1 when some are missing."""

@@ -175,6 +175,14 @@ migrate() {
     flask "$release" db upgrade || fail "the call log was not upgraded: nothing was switched, what runs was left alone"
 }
 
+migrate_back() { # the call log to what the release before writes; by the present one, which alone knows the way
+    local present version
+    present=$(readlink -f "$CURRENT")
+    version=$(as_user "$release" .venv/bin/python -c 'import models; print(models.VERSION)')
+    flask "$present" db downgrade --help >/dev/null 2>&1 || return 0 # it is as old as the one before
+    flask "$present" db downgrade "$version" || fail "the call log was not brought back: nothing was switched. If the database is away, run this again when it answers"
+}
+
 backup() { # the inbox and a call log on SQLite
     local data
     data=$(setting "$release" DATA_DIR)
@@ -395,12 +403,12 @@ do_rollback() {
     release=$RELEASES/$back
     fresh=yes
     check
+    migrate_back
     switch "$release"
     units
     nginx_site
     start
-    flask "$release" check >/dev/null ||
-        say "it takes deliveries, but $NAME check finds something wrong: if the call log's tables are newer than this release, nothing is forwarded until you upgrade again"
+    flask "$release" check >/dev/null || say "it takes deliveries, but $NAME check finds something wrong"
 }
 
 do_uninstall() {

@@ -15,9 +15,11 @@ CREATE DATABASE IF NOT EXISTS calls CHARACTER SET utf8mb4 COLLATE utf8mb4_unicod
 CREATE USER IF NOT EXISTS 'connector'@'CHANGE_ME_CONNECTOR_HOST' IDENTIFIED BY 'CHANGE_ME_CONNECTOR_PASSWORD';
 GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP ON calls.* TO 'connector'@'CHANGE_ME_CONNECTOR_HOST';
 
--- 1С: читать журнал, писать только контакты.
+-- 1С: читать журнал, писать только контакты и сотрудников.
 CREATE USER IF NOT EXISTS 'c1'@'CHANGE_ME_1C_HOST' IDENTIFIED BY 'CHANGE_ME_1C_PASSWORD';
 GRANT SELECT ON calls.* TO 'c1'@'CHANGE_ME_1C_HOST';
--- Таблицы contacts ещё нет, а права на несуществующую таблицу сервер даёт только вместе с CREATE: даём и тут же отнимаем.
+-- Этих таблиц ещё нет, а права на несуществующую таблицу сервер даёт только вместе с CREATE: даём и тут же отнимаем.
 GRANT CREATE, INSERT, UPDATE, DELETE ON calls.contacts TO 'c1'@'CHANGE_ME_1C_HOST';
 REVOKE CREATE ON calls.contacts FROM 'c1'@'CHANGE_ME_1C_HOST';
+GRANT CREATE, INSERT, UPDATE, DELETE ON calls.employees TO 'c1'@'CHANGE_ME_1C_HOST';
+REVOKE CREATE ON calls.employees FROM 'c1'@'CHANGE_ME_1C_HOST';

@@ -3,7 +3,9 @@
 import json
 from typing import Any, NamedTuple
 
-PAYLOAD_VERSION = 1
+PAYLOAD_VERSION = 1  # of CallEvent.to_payload; higher only where a field's meaning changed
+
+MOST_ATTRIBUTES = 64  # of one event and of one call
 
 # Kinds of event, in the order in which the fold takes them (rank, then the event's own time).
 RINGING = "ringing"  # the call began
@@ -108,6 +110,9 @@ class CallEvent(NamedTuple):
     call_source: str = ""
     external_id: str = ""
     notification_name: str = ""
+    employee_name: str = ""
+    redirected_from: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()  # what has no field of its own: schemas/attributes.py
 
     @property
     def moment(self) -> int:
@@ -124,26 +129,36 @@ class CallEvent(NamedTuple):
         return {name: value for name, value in self._stated().items() if name not in _ENVELOPE}
 
     def _stated(self) -> dict[str, Any]:
-        fields = {name: getattr(self, name) for name in _FIELDS}
+        fields: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
         if self.recordings:
             fields["recordings"] = [_without_blanks(recording._asdict()) for recording in self.recordings]
+        if self.attributes:
+            fields["attributes"] = dict(self.attributes)
         return _without_blanks(fields)
 
     @classmethod
     def from_payload(cls, payload: str) -> "CallEvent":
-        """The event that `to_payload` wrote, by this release or any before it. ValueError if a newer one wrote it."""
-        said = json.loads(payload)
-        version = said.pop("v", None)
-        if version != PAYLOAD_VERSION:
-            raise ValueError(f"event payload version {version}, this release reads {PAYLOAD_VERSION}")
-        if "recordings" in said:
-            said["recordings"] = tuple(Recording(**recording) for recording in said["recordings"])
-        return cls(**said)
+        """The event that `to_payload` wrote, by any release. What a newer one added is read as far as it is known here:
+        unknown keys are left out, an unknown kind moves no state, an unknown reason is `unknown`."""
+        fields = {name: value for name, value in json.loads(payload).items() if name in _FIELDS}
+        if "recordings" in fields:
+            fields["recordings"] = tuple(
+                Recording(**{name: value for name, value in recording.items() if name in Recording._fields})
+                for recording in fields["recordings"]
+            )
+        if "attributes" in fields:
+            fields["attributes"] = tuple(fields["attributes"].items())
+        if fields["kind"] not in RANK:
+            fields["kind"] = NOTE
+        if fields.get("reason", "") not in DISPOSITION_OF:
+            fields["reason"] = "unknown"
+        return cls(**fields)
 
 
 def _without_blanks(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None and value != ""}
 
 
-_FIELDS = tuple(name for name in CallEvent._fields if name != "recordings")
+_FIELDS = frozenset(CallEvent._fields)
+_PLAIN = tuple(name for name in CallEvent._fields if name not in ("recordings", "attributes"))
 _ENVELOPE = frozenset({"feed", "provider", "provider_call_id", "event_key", "received_at", "kind", "notification_name"})

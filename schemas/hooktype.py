@@ -11,6 +11,7 @@ from datetime import tzinfo
 from typing import Any
 
 from schemas import event as words
+from schemas.attributes import attributes
 from schemas.event import CallEvent
 from schemas.fields import CallId, FeedSchema, Moment, Seconds, Text, load, milliseconds, phone
 from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read
@@ -76,6 +77,7 @@ class Schema(Identity):
     city_number = Text(64, data_key="citynumber")
     caller = Text(64)
     called = Text(64)
+    redirecting = Text(64)
 
 
 IDENTITY, SCHEMA = Identity(), Schema()
@@ -101,7 +103,7 @@ def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
     """A hook in our words; see schemas.understand."""
     sent = recognise(delivery)
     said = load(SCHEMA, sent, _refuse)
-    return _event(delivery, zone, HOOKS[said["hook_type"].lower()], sent.event_key(PROVIDER), said)
+    return _event(delivery, zone, HOOKS[said["hook_type"].lower()], sent, said)
 
 
 def _refuse(field: str, what: str) -> Refusal:
@@ -114,7 +116,7 @@ def _refuse(field: str, what: str) -> Refusal:
     )
 
 
-def _event(delivery: Delivery, zone: tzinfo, hook: Hook, event_key: str, said: dict[str, Any]) -> CallEvent:
+def _event(delivery: Delivery, zone: tzinfo, hook: Hook, sent: Fields, said: dict[str, Any]) -> CallEvent:
     incoming, ends = hook.direction == "in", hook.kind in words.REAL_ENDS
     caller, called, line = said["caller"], said["called"], phone(said["city_number"])
     employee = "" if incoming else phone(caller)
@@ -130,7 +132,7 @@ def _event(delivery: Delivery, zone: tzinfo, hook: Hook, event_key: str, said: d
         provider=PROVIDER,
         provider_call_id=said["session_id"],
         kind=hook.kind,
-        event_key=event_key,
+        event_key=sent.event_key(PROVIDER),
         received_at=delivery.received_at,
         occurred_at=answer if hook.kind == words.ANSWERED else end if ends or hook.kind == words.LEG_ENDED else start,
         direction=hook.direction,
@@ -147,6 +149,8 @@ def _event(delivery: Delivery, zone: tzinfo, hook: Hook, event_key: str, said: d
         answered=answered,
         reason=reason,
         reason_raw=said["result_code"] if ends else "",
+        redirected_from=phone(said["redirecting"]),
+        attributes=attributes(sent, SCHEMA),
     )
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from schemas import event as words
+from schemas.attributes import attributes
 from schemas.event import CallEvent
 from schemas.fields import CallId, FeedSchema, Moment, Text, load, milliseconds, phone
 from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read
@@ -101,7 +102,7 @@ def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
     )
     moment = milliseconds(wall_clock or said["date_time"], zone)
     kind = KIND_OF_TYPE[_type(said)]
-    return _event(delivery, kind, moment, sent.event_key(PROVIDER), said, data[6] or "" if data else "")
+    return _event(delivery, kind, moment, sent, said, data[6] or "" if data else "")
 
 
 def _type(said: dict[str, Any]) -> str:
@@ -128,7 +129,7 @@ def _refuse(field: str, what: str) -> Refusal:
 
 
 def _event(
-    delivery: Delivery, kind: str, moment: int | None, event_key: str, said: dict[str, Any], cause_of_data: str
+    delivery: Delivery, kind: str, moment: int | None, sent: Fields, said: dict[str, Any], cause_of_data: str
 ) -> CallEvent:
     leg, side = phone(said["redirect_number"]), said["side"].upper()
     hangup = kind == words.HANGUP
@@ -145,7 +146,7 @@ def _event(
         provider=PROVIDER,
         provider_call_id=said["h323_conf_id"],
         kind=kind,
-        event_key=event_key,
+        event_key=sent.event_key(PROVIDER),
         received_at=delivery.received_at,
         occurred_at=moment,
         direction="in",
@@ -162,4 +163,5 @@ def _event(
         reason_raw=cause,
         hangup_by=("client" if client_left else "employee" if side == "B" else "") if clearing else "",
         external_id=said["client_id"],
+        attributes=attributes(sent, SCHEMA, also=frozenset({"clientid"})),  # the client's own name for external_id
     )

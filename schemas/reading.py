@@ -197,14 +197,22 @@ def _depth(text: str) -> int:
     return deepest
 
 
+class Object(dict[str, Any]):
+    """An object's values by canonical key; `spelled` has the keys as they were sent."""
+
+    def __init__(self) -> None:
+        self.spelled: dict[str, str] = {}
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Canonical keys; of a key given twice the last value that says something."""
-    said: dict[str, Any] = {}
+    found = Object()
     for key, value in pairs:
         name = canonical(key)
-        if name and (name not in said or not _blank(value)):
-            said[name] = value
-    return said
+        if name and (name not in found or not _blank(value)):
+            found[name] = value
+            found.spelled[name] = key
+    return found
 
 
 # Numbers stay the text that was sent: no 5,000-digit ValueError, no 1e400 turned inf, no id rounded to a float.
@@ -310,7 +318,7 @@ class Fields(Mapping[str, Any]):
     the outermost leaf wins, and `contact: {id}` is also `contactid`."""
 
     def __init__(self, said: dict[str, Any]) -> None:
-        self._said = said
+        self.sent = self._said = said  # as it was sent, nested
         self._flat: tuple[dict[str, Any], list[tuple[str, str]]] | None = None
         if any(isinstance(value, dict) or (isinstance(value, list) and _nested(value)) for value in said.values()):
             self._said = self.leaves

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas import event as words
+from schemas.attributes import attributes
 from schemas.event import CallEvent, Recording
 from schemas.fields import (
     CallId,
@@ -101,10 +102,17 @@ class Schema(Identity):
     file_link = Text(1024, data_key="filelink")
     file_duration = Seconds(data_key="fileduration")
     leg_id = Text(64, data_key="legid")
+    employee_full_name = Text(255, data_key="employeefullname")
 
 
 IDENTITY, SCHEMA = Identity(), Schema()
-_SPELLING = {field.data_key or name: name for name, field in SCHEMA.fields.items()}
+_SPELLING = {field.data_key or name: name for name, field in SCHEMA.fields.items()} | {
+    name.replace("_", ""): name
+    for name in """
+    communication_type contact_group_ids cpn_region_id cpn_region_name scenario_id tp_project visitor_country
+    """.split()  # placeholders without a column; the Mgerm template has lost their underscores
+}
+_NO_COLUMN = frozenset({"communicationid", "lostreason"})  # read here, and kept as attributes too
 
 
 def recognise(delivery: Delivery) -> Fields:
@@ -214,6 +222,8 @@ def _event(delivery: Delivery, zone: tzinfo, sent: Fields, said: dict[str, Any])
         call_source=said["call_source"],
         external_id=said["external_id"],
         notification_name=said["notification_name"],
+        employee_name=said["employee_full_name"],
+        attributes=attributes(sent, SCHEMA, _SPELLING, _NO_COLUMN),
     )
 
 

@@ -9,6 +9,7 @@ from datetime import tzinfo
 from typing import Any
 
 from schemas import event as words
+from schemas.attributes import attributes
 from schemas.event import CallEvent, Recording
 from schemas.fields import CallId, FeedSchema, Seconds, Text, ascii_url, load, phone
 from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read, sha256
@@ -110,7 +111,7 @@ def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
     """A cmd=event in our words; see schemas.understand."""
     sent = recognise(delivery)
     said = load(SCHEMA, sent, _refuse)
-    return _event(delivery, KIND_OF_EVENT[said["event"].lower()], sent.event_key(PROVIDER), said)
+    return _event(delivery, KIND_OF_EVENT[said["event"].lower()], sent, said)
 
 
 def _refuse(field: str, what: str) -> Refusal:
@@ -122,7 +123,7 @@ def _refuse(field: str, what: str) -> Refusal:
     )
 
 
-def _event(delivery: Delivery, kind: str, event_key: str, said: dict[str, Any]) -> CallEvent:
+def _event(delivery: Delivery, kind: str, sent: Fields, said: dict[str, Any]) -> CallEvent:
     at = delivery.received_at
     direction = {"in": "in", "out": "out"}.get(said["type"].lower(), "")
     status = STATUSES.get(said["status"].lower(), UNKNOWN) if kind == words.ENDED else None
@@ -133,7 +134,7 @@ def _event(delivery: Delivery, kind: str, event_key: str, said: dict[str, Any]) 
         provider=PROVIDER,
         provider_call_id=said["callid"],
         kind=kind,
-        event_key=event_key,
+        event_key=sent.event_key(PROVIDER),
         received_at=at,
         account=said["access_code"],
         direction=direction,
@@ -153,4 +154,5 @@ def _event(delivery: Delivery, kind: str, event_key: str, said: dict[str, Any]) 
         reason=status.reason if status else "",
         reason_raw=said["status"],
         recordings=(Recording("full", sha256(link), link),) if link.startswith(("http://", "https://")) else (),
+        attributes=attributes(sent, SCHEMA),
     )

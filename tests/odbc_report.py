@@ -49,6 +49,8 @@ EXAMPLES: dict[str, dict[str, str | int]] = {
         "first_event_at": "2024-03-01 10:00:01",
         "last_event_at": "2024-03-01 10:01:03",
         "updated_at": "2024-03-01 10:01:03",
+        "employee_name": "Петрова Анна",
+        "redirected_from": "74950665310",
     },
     "call_legs": {
         "id": 2301,
@@ -61,6 +63,7 @@ EXAMPLES: dict[str, dict[str, str | int]] = {
         "ended_at": "2024-03-01 10:01:00",
         "reason": "normal",
         "reason_raw": "subscriber_disconnects",
+        "employee_name": "Петрова Анна",
     },
     "call_recordings": {
         "id": 811,
@@ -70,6 +73,12 @@ EXAMPLES: dict[str, dict[str, str | int]] = {
         "url": "https://media.example.ru/187020303.mp3",
         "provider_record_id": "f81d4fae7dec",
         "seconds": 50,
+    },
+    "call_attributes": {
+        "id": 6120,
+        "call_id": 1204,
+        "name": "cpn_region_name",
+        "content": "Москва и Московская область",
     },
     "call_events": {
         "id": 4980,
@@ -90,6 +99,14 @@ EXAMPLES: dict[str, dict[str, str | int]] = {
         "responsible_ext": "101",
         "updated_at": "2024-03-01 09:00:00",
     },
+    "employees": {
+        "id": 3,
+        "employee_ext": "101",
+        "employee_number": "+7 916 111-22-33",
+        "provider_employee_id": "17",
+        "employee_name": "Петрова Анна",
+        "updated_at": "2024-03-01 09:00:00",
+    },
     "feed_status": {
         "id": 1,
         "node": "pbx1",
@@ -106,7 +123,7 @@ EXAMPLES: dict[str, dict[str, str | int]] = {
         "incarnation": "7c9e6679" * 4,
         "restored_from": 0,
     },
-    "schema_info": {"id": 1, "version": 1},
+    "schema_info": {"id": 1, "version": 2, "readable_by": 2},
 }
 
 OURS = {
@@ -152,7 +169,8 @@ TOP = """\
 - **Сравнение строк.** MariaDB не различает регистр, `е` и `ё` (кроме идентификаторов провайдера), SQLite различает всё.
 - **После восстановления журнала из копии** звонок, записанный после неё, может получить другой `id`. Узнавайте звонок по
   паре `provider` и `provider_call_id`.
-- **Запись** по ODBC — только в `contacts` и только в MySQL или MariaDB; с SQLite — запросом `PUT /api/contacts`.
+- **Запись** по ODBC — только в `contacts` и `employees` и только в MySQL или MariaDB; контакты с SQLite — запросом
+  `PUT /api/contacts`.
 
 Строка соединения, SQLite: `Driver={SQLite3};Database=/путь/calls.db;NoCreat=1;Timeout=10000`. Без `NoCreat=1` опечатка в
 пути создаст пустую базу. MariaDB: `Driver={MariaDB Unicode};Server=…;Port=3306;Database=calls;UID=…;PWD=…`.

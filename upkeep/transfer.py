@@ -17,13 +17,32 @@ from peewee import SQL, Database, DataError, IntegrityError, MySQLDatabase, Sqli
 
 import models
 from calllog import database
-from models import CallEvents, CallLegs, CallRecordings, Calls, ChangeCounter, Contacts, SchemaInfo, Table
+from models import (
+    CallAttributes,
+    CallEvents,
+    CallLegs,
+    CallRecordings,
+    Calls,
+    ChangeCounter,
+    Contacts,
+    Employees,
+    SchemaInfo,
+    Table,
+)
 
 PAGE = 500  # rows read at once
 WEIGHT = 200_000  # characters in one INSERT: well below the smallest max_allowed_packet
 ID_GAP = 1_000_000  # ids that the old call log may give out before the service is started on the new one
-DATA = (Calls, CallLegs, CallRecordings, CallEvents, Contacts)  # a target that has any of these is in use
-NUMBERED = (Calls, CallLegs, CallRecordings, CallEvents)  # ids that 1C may keep
+DATA = (
+    Calls,
+    CallLegs,
+    CallRecordings,
+    CallAttributes,
+    CallEvents,
+    Contacts,
+    Employees,
+)  # a target that has any of these is in use
+NUMBERED = (Calls, CallLegs, CallRecordings, CallAttributes, CallEvents)  # ids that 1C may keep
 
 
 class Refused(Exception):
@@ -50,7 +69,7 @@ def copy(source_url: str, target_url: str, again: bool, log: Callable[[str], Non
     if _place(source) == _place(target):
         raise Refused("the target is the call log that DATABASE_URL names")
     with source.connection_context():
-        if database.schema_version(source) != models.VERSION:
+        if database.present_schema(source).version != models.VERSION:
             raise Refused("the call log to copy is not at this release's schema version: run flask db upgrade first")
     with target.connection_context():
         _check_letters(target)

@@ -142,13 +142,13 @@ def test_our_own_fault_in_the_fold_is_a_dead_letter_with_its_traceback(node: Nod
     node.forward()
     db = database.open_database(node.settings.database_url)
     with db.connection_context():
-        CallEvents.update(payload='{"v": 999}').execute(db)
+        CallEvents.update(payload='{"v": 1}').execute(db)
     node.deliver("rec", **end("1"))
     node.deliver("rec", **end("2"))
     report = node.forward()
     assert (report.forwarded, report.dead) == (1, 1)
     (dead,) = node.inbox.deliveries(state=DEAD)
-    assert "payload version 999" in dead.outcome.detail
+    assert "KeyError: 'kind'" in dead.outcome.detail
     assert {row["provider_call_id"]: row["state"] for row in node.rows()} == {"1": "ringing", "2": "ended"}
 
 
@@ -440,6 +440,9 @@ def test_a_new_empty_call_log_gets_everything_that_the_inbox_still_holds(tmp_pat
 # ---------------------------------------------------------------------------------------------------------- migrations
 
 
+THIS_RELEASE = {"id": 1, "version": models.VERSION, "readable_by": models.READABLE_BY}
+
+
 def schema(url: str) -> dict[str, Any]:
     """All that the database says of its tables."""
     db = database.open_database(url)
@@ -462,7 +465,7 @@ def test_the_schema_is_what_the_models_say(call_log: str) -> None:
             for field in table._meta.sorted_fields:
                 assert there[field.column_name].null == field.null
             assert [column.name for column in there.values() if column.primary_key] == ["id"]
-    assert rows(call_log, SchemaInfo) == [{"id": 1, "version": models.VERSION}]
+    assert rows(call_log, SchemaInfo) == [THIS_RELEASE]
 
 
 def test_sqlite_declares_the_types_that_the_odbc_driver_reads_right(tmp_path: Path) -> None:
@@ -535,7 +538,7 @@ def test_an_upgrade_that_died_at_any_statement_can_be_repeated(
         fresh = request.getfixturevalue("mariadb").create("test_fresh")
     database.upgrade(fresh, lambda line: None)
     assert schema(database_url) == schema(fresh)
-    assert rows(database_url, SchemaInfo) == [{"id": 1, "version": models.VERSION}]
+    assert rows(database_url, SchemaInfo) == [THIS_RELEASE]
     assert len(rows(database_url, ChangeCounter)) == 1
 
 
@@ -552,21 +555,21 @@ def test_several_upgrades_may_start_at_once(database_url: str, tmp_path: Path) -
         for _ in range(6)
     ]
     said = sorted(process.communicate(timeout=120)[0].strip() for process in running)
-    assert said == ["['0001_call_log']"] + ["[]"] * 5
+    assert said == ["['0001_call_log', '0002_attributes_employees']"] + ["[]"] * 5
 
 
 def test_a_call_log_of_another_release_is_not_written(node: Node) -> None:
     db = database.open_database(node.settings.database_url)
     for version, todo in ((models.VERSION + 1, "newer release"), (models.VERSION - 1, "flask db upgrade")):
         with db.connection_context():
-            SchemaInfo.update(version=version).execute(db)
+            SchemaInfo.update(version=version, readable_by=version).execute(db)
         node.deliver("in", **ring("1"))
         with pytest.raises(batch.SchemaDiffers, match=todo):
             node.forward()
         assert node.rows() == []
         assert node.inbox.backlog()[0] >= 1
     with db.connection_context():
-        SchemaInfo.update(version=models.VERSION + 1).execute(db)
+        SchemaInfo.update(version=models.VERSION + 1, readable_by=models.VERSION + 1).execute(db)
     with pytest.raises(database.Newer):
         database.upgrade(node.settings.database_url, lambda line: None)
     with db.connection_context():

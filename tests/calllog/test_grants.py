@@ -18,7 +18,7 @@ import pytest
 
 import models
 from calllog import database
-from models import Calls, Contacts
+from models import Calls, Contacts, Employees
 from tests.rig import odbc
 from tests.rig.mariadb import MariaDB
 from tests.rig.node import Node, end, ring, rows
@@ -120,7 +120,17 @@ def test_1c_writes_contacts(granted: Granted) -> None:
         assert rows(granted.connector, Contacts) == []
 
 
-OTHERS = [table._meta.table_name for table in models.TABLES if table is not Contacts]
+def test_1c_writes_employees(granted: Granted) -> None:
+    with contextlib.closing(odbc.connect(granted.one_c)) as connection:
+        connection.execute("INSERT INTO employees (employee_ext, employee_name) VALUES (?, ?)", "101", "Ёжикова Анна")
+        connection.execute("UPDATE employees SET provider_employee_id = '17'")
+        (row,) = rows(granted.connector, Employees)
+        assert (row["employee_ext"], row["employee_name"], row["provider_employee_id"]) == ("101", "Ёжикова Анна", "17")
+        connection.execute("DELETE FROM employees")
+        assert rows(granted.connector, Employees) == []
+
+
+OTHERS = [table._meta.table_name for table in models.TABLES if table not in (Contacts, Employees)]
 NOT_FOR_1C = [
     *(f"INSERT INTO {table} (id) VALUES (77)" for table in OTHERS),
     *(f"UPDATE {table} SET id = 77" for table in OTHERS),

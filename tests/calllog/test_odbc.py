@@ -11,7 +11,7 @@ import pytest
 
 import models
 from calllog import database
-from models import CallEvents, CallLegs, CallRecordings, Calls, ChangeCounter, Contacts
+from models import CallAttributes, CallEvents, CallLegs, CallRecordings, Calls, ChangeCounter, Contacts, Employees
 from tests import odbc_report
 from tests.rig import odbc, reserved
 from tests.rig.node import Node, end, rows
@@ -84,7 +84,7 @@ def numbers_go_on_from(url: str, number: int) -> None:
     with db.connection_context():
         ChangeCounter.update(change_no=number, last_id=number).execute(db)
         if isinstance(db, database.MysqlCallLog):
-            for table in (Calls, CallLegs, CallRecordings, CallEvents, Contacts):
+            for table in (Calls, CallLegs, CallRecordings, CallAttributes, CallEvents, Contacts):
                 db.execute_sql(f"ALTER TABLE {table._meta.table_name} AUTO_INCREMENT = {number}")
 
 
@@ -99,13 +99,14 @@ def written(request: pytest.FixtureRequest, connection: pyodbc.Connection, datab
     numbers_go_on_from(database_url, first)
     node = Node(tmp_path / "node", database_url)
     node.deliver("in", call_session_id="ringing", direction="in", start_time="2024-03-01 10:00:00.987")
-    told = end("ended", full_record_file_link=LINK, contact_full_name=WORDS, extension_phone_number="101")
+    told = end("ended", full_record_file_link=LINK, contact_full_name=WORDS, extension_phone_number="101", region=WORDS)
     node.deliver("rec", **{**told, "finish_time": "2024-03-01 10:01:00.999"})
     node.deliver("rec", **{**end("missed"), "is_lost": True, "wait_time_duration": 60})
     assert node.forward().forwarded == 3
     db = database.open_database(database_url)
     with db.connection_context():
         Contacts.insert(id=first, client_number="7920", client_name=WORDS).execute(db)
+        Employees.insert(id=first, employee_ext="101", employee_name=WORDS).execute(db)
     node.forwarder.close()
     return first
 
@@ -124,7 +125,7 @@ def test_every_value_reads_over_odbc_as_the_connector_wrote_it(
             assert type(value) is meant.python or (value is None and field.null), field.column_name
             assert not isinstance(value, datetime) or value.microsecond == 0, field.column_name
             assert not isinstance(field, models.Small) or value in (0, 1), field.column_name
-    if table in (Calls, CallRecordings, CallEvents, Contacts):
+    if table in (Calls, CallRecordings, CallAttributes, CallEvents, Contacts, Employees):
         assert min(row["id"] for row in theirs) >= written
 
 
