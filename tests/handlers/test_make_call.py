@@ -609,6 +609,18 @@ def test_the_third_at_once_is_503_and_notifications_do_not_wait(tmp_path: Path, 
         assert len(there.asked) == 3
 
 
+def test_our_own_fault_frees_its_place_and_leaves_its_request_id_used(tmp_path: Path, there: Provider):
+    with Service(tmp_path / "s", **settings(there, WORKERS="1")) as service:
+        service.copy_code(tmp_path / "broken", {"providers/xvb.py": ("    return text", "    raise KeyError(text)")})
+        service.start()
+        for _ in range(3):
+            assert order(service).status_code == 500
+        assert order(service, request_id="once").status_code == 500
+        assert order(service, request_id="once").status_code == 504
+        assert uis(service).status_code == 200
+        assert len(there.asked) == 5
+
+
 def test_a_placed_call_is_no_row_of_its_own(service: Service, there: Provider):
     before = len(service.rows(Calls))
     assert order(service).status_code == 200
