@@ -1,4 +1,4 @@
-"""Requests to providers, against a stand-in that speaks their APIs; what 1C is answered is in handlers/test_make_call.py."""
+"""Requests to providers, against a stand-in that speaks their APIs. What 1C is answered: handlers/test_make_call.py."""
 
 import json
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ each_provider = pytest.mark.parametrize("call", [uis_call, xvb_call], ids=["uis"
 def test_a_redirect_is_not_followed_so_the_token_goes_nowhere_else(there: Provider, call, status: int):
     with provider() as elsewhere:
         there.answer = says(status, "", Location=f"{elsewhere.url}/")
-        with pytest.raises(http.Unknown, match=str(status)):
+        with pytest.raises(http.Unknown):
             call(there)
         assert elsewhere.asked == []
     assert len(there.asked) == 1
