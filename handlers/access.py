@@ -7,6 +7,7 @@ from urllib.parse import unquote_plus
 
 from flask import Response, request
 
+import schemas
 from config import FeedSettings, Settings
 from handlers.answers import connector, refusal
 
@@ -53,12 +54,19 @@ def stranger(feed: FeedSettings, keys: list[str]) -> Response | None:
     if known(keys, feed.keys):
         return None
     log.warning("%s: refused %s: %s", feed.name, sender(), "wrong key" if keys else "no key")
+    field = schemas.feeds()[feed.name].key_field
     if keys:
         message = (
-            "Ключ в адресе неверный: скопируйте адрес для поля «URL» заново (flask feeds show печатает его с ключом)."
+            f"Ключ в поле {field} тела запроса неверный: возьмите его заново из flask feeds show {feed.name}."
+            if field
+            else "Ключ в адресе неверный: скопируйте адрес для поля «URL» заново (flask feeds show печатает его с ключом)."
         )
         return turn_away(feed.name, 401, "wrong_key", message, {"WWW-Authenticate": 'Key realm="connector"'})
-    message = "В адресе нет ключа: он должен кончаться на ?key=… — скопируйте адрес для поля «URL» целиком."
+    message = (
+        f"Ключа нет: поле {field} тела запроса пустое или его нет. Ключ печатает flask feeds show {feed.name}."
+        if field
+        else "В адресе нет ключа: он должен кончаться на ?key=… — скопируйте адрес для поля «URL» целиком."
+    )
     # a browser would show its log-in window instead of this sentence
     scheme = "Key" if "text/html" in request.headers.get("Accept", "") else "Basic"
     return turn_away(feed.name, 401, "no_key", message, {"WWW-Authenticate": f'{scheme} realm="connector"'})

@@ -7,10 +7,12 @@ from typing import Any
 
 from flask import Response, request
 
+import schemas
 from handlers.access import client_address, split_query, stranger, turn_away
 from handlers.answers import Connector, answer, answered, connector, on_inbox_error
 from inbox import DEAD, IGNORED, RECEIVED, REFUSED, STORED_WITHIN_SECONDS, Unavailable, now
 from inbox.judge import recognised
+from schemas.body_key import split_body
 from schemas.reading import Delivery
 
 log = logging.getLogger("connector.webhook")
@@ -28,6 +30,12 @@ def take(feed: str, route: str) -> Delivery | Response:
     environ = request.environ  # reading it costs a tenth of what request's own properties do
     method: str = environ["REQUEST_METHOD"]
     query, keys = split_query(environ.get("QUERY_STRING", ""))
+    limit, key_field, removed = here.settings.max_body_bytes, schemas.feeds()[feed].key_field, 0
+    if key_field:  # the key may stand in the body, or in the query of a GET; neither keeps it
+        received, whole = _read(environ, limit + 1)
+        body, found = split_body(received, key_field)
+        plain, more = split_body(query.encode(), key_field)
+        query, removed, keys = plain.decode(), len(received) - len(body), [*keys, *found, *more]
     refused = stranger(here.settings.feeds[feed], keys)
     if refused is not None:
         return refused
@@ -35,12 +43,14 @@ def take(feed: str, route: str) -> Delivery | Response:
         return _greet(here, feed)
     if method == "HEAD":
         return answer(200, {"status": "ignored", "reason": "HEAD"})
-    limit = here.settings.max_body_bytes
+    if not key_field:
+        body, whole = _read(environ, limit + 1)
     declared = request.content_length
-    body, whole = (b"", True) if declared is not None and declared > limit else _read(environ, declared, limit + 1)
-    if (declared or 0) > limit or len(body) > limit:
+    if (declared or 0) > limit or len(body) + removed > limit:
         log.warning("%s: refused a body of more than %d bytes", feed, limit)
         return _too_large(feed, limit)
+    if not whole:  # broken chunks: at least so many
+        declared = max(declared or 0, len(body) + removed + 1)
     return Delivery(
         feed=feed,
         route=route,
@@ -48,7 +58,7 @@ def take(feed: str, route: str) -> Delivery | Response:
         query=query,
         method=method,
         content_type=environ.get("CONTENT_TYPE", "")[:255],
-        declared_length=declared if whole else max(declared or 0, len(body) + 1),  # of broken chunks: at least so many
+        declared_length=None if declared is None else declared - removed,
         received_at=now(),
         client_address=client_address(here.settings),
     )
@@ -78,10 +88,12 @@ def _too_large(feed: str, limit: int) -> Response:
     return turn_away(feed, 413, "too_large", message, {"Connection": "close"})
 
 
-def _read(environ: dict[str, Any], declared: int | None, most: int) -> tuple[bytes, bool]:
-    """The raw body, at most `most` bytes, before anything touches request.form (which would empty the stream); False with
-    what came of a body that broke off."""
-    stream = environ["wsgi.input"]
+def _read(environ: dict[str, Any], most: int) -> tuple[bytes, bool]:
+    """The raw body, at most `most` bytes and nothing of one that declares so many, before anything touches request.form
+    (which would empty the stream); False with what came of a body that broke off."""
+    stream, declared = environ["wsgi.input"], request.content_length
+    if declared is not None and declared >= most:
+        return b"", True
     if declared is None and not environ.get("wsgi.input_terminated"):
         return b"", True
     left = most if declared is None else min(most, declared)

@@ -4,13 +4,11 @@ import hmac
 
 from flask import Blueprint, Response, request
 
-from calllog.asking import Away
-from calllog.contacts import card
 from handlers.access import turn_away
-from handlers.answers import answer, connector
-from handlers.webhook import log, store, take
-from schemas import xvb
-from schemas.reading import Refusal
+from handlers.answers import connector
+from handlers.crm import answer_crm
+from handlers.webhook import log, take
+from schemas.xvb import CRM
 
 bp = Blueprint("xvb", __name__)
 
@@ -19,25 +17,7 @@ bp = Blueprint("xvb", __name__)
 def crm_api() -> Response:
     """An event, or cmd=contact."""
     delivery = take("xvb", "crm-api")
-    if isinstance(delivery, Response):
-        return delivery
-    try:
-        fields = xvb.request(delivery)
-    except Refusal:
-        return store(delivery)  # kept as a dead letter that says why
-    refused = _other_tenant(fields["access_code"])
-    if refused is not None:
-        return refused
-    return _card(fields["phone"]) if fields["cmd"].lower() == "contact" else store(delivery)
-
-
-def _card(phone: str) -> Response:
-    """Whose number it is; nobody's while the call log does not answer."""
-    try:
-        return answer(200, connector().desk.ask(card, phone))
-    except Away as away:
-        log.warning("xvb: a contact card was left blank: %s", away)
-        return answer(200, {})
+    return delivery if isinstance(delivery, Response) else answer_crm(CRM, delivery, _other_tenant)
 
 
 def _other_tenant(access_code: str) -> Response | None:

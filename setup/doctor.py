@@ -79,6 +79,7 @@ ADVICE = {
         "Событие не приходит", "«{name}» не пришло ни разу, хотя звонки были.", "настройки событий у провайдера, {url}"
     ),
 }
+KEY_IN_BODY = "ключ ({field} в теле запроса): укажите тот, который печатает flask feeds show {feed}"
 # Who is refused at the door is counted, not kept: reason -> where to mend it.
 AT_THE_DOOR = {
     "no_key": "поле {url}: скопируйте адрес заново целиком, он кончается на ?key=… (flask feeds show {feed})",
@@ -184,7 +185,8 @@ class _Seen:
     def event(self, delivery: Delivery, event: CallEvent, keys: set[str], label: Label, right: Right) -> None:
         if right.route:
             address = self.setup.feed.address.format(right.route)
-            self.mark("wrong_url", label, delivery, [f"…{address}?key=<тот же ключ>"])
+            key = "" if self.setup.feed.key_field else "?key=<тот же ключ>"
+            self.mark("wrong_url", label, delivery, [f"…{address}{key}"])
         else:
             lacking = self.setup.lacks(event, keys)
             if lacking:
@@ -233,7 +235,10 @@ class _Findings:
         self.advice |= {code: advice for code, advice in ADVICE.items() if code not in self.advice}
         self.name = self.feed.name.upper()
         self.names = {"body": seen.form.body, "url": seen.form.url, "method": self.setup.method}
-        self.names |= {"feed": self.feed.name, "NAME": self.name}
+        self.names |= {"feed": self.feed.name, "NAME": self.name, "field": self.setup.feed.key_field}
+        self.at_the_door = AT_THE_DOOR | self.setup.at_the_door
+        if self.setup.feed.key_field:
+            self.at_the_door |= dict.fromkeys(("no_key", "wrong_key"), KEY_IN_BODY)
 
     def report(self, refused: list[tuple[Any, ...]]) -> Report:
         findings, seen = self.seen.report.findings, self.seen
@@ -244,7 +249,7 @@ class _Findings:
         elif not seen.report.total:
             findings.append(self.nothing())
         for _, _, reason, total, at, message in sorted(refused, key=lambda row: -row[4]):
-            where = filled({**AT_THE_DOOR, **self.setup.at_the_door}.get(reason, "поле {url}"), self.names)
+            where = filled(self.at_the_door.get(reason, "поле {url}"), self.names)
             code = f"refused.{reason}"
             findings.append(Finding(code, "Не впущены", masked(message), where, seen=total, last_at=at))
         findings += [self.refusal(*key, *found) for key, found in seen.refusals.items()]
@@ -302,9 +307,8 @@ class _Findings:
         if count(*expected.tags) or count(*expected.proof) < expected.enough:
             return None
         last = max((tags[tag] for tag in expected.proof if tag in tags), key=lambda mark: mark.last_at or 0)
-        entries = self.setup.to_enter(
-            expected.name, lambda path: f"…{path}?key=<ключ из flask feeds show {self.feed.name}>"
-        )
+        key = "" if self.setup.feed.key_field else f"?key=<ключ из flask feeds show {self.feed.name}>"
+        entries = self.setup.to_enter(expected.name, lambda path: f"…{path}{key}")
         advice = self.told("never_seen", name=expected.name, details="\n".join(entries))
         return Finding(
             "never_seen", *advice[:4], expected.name, 0, count(*expected.proof), last.last_at, last.delivery

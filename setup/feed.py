@@ -46,7 +46,7 @@ class SetUp:
     method: str = "метода запроса"  # the provider's field in which POST is chosen
     switches: str = "{url}"  # what to look at where nothing comes
     types: Mapping[str, str] = field(default_factory=dict)  # kind, or kind.direction -> the provider's event type
-    at_the_door: Mapping[str, str] = field(default_factory=dict)  # reason of a refusal of its own -> where to mend it
+    at_the_door: dict[str, str] = field(default_factory=dict)  # reason of a refusal of its own -> where to mend it
     self_test_refused: Mapping[str, str] = field(default_factory=dict)  # the same reasons, in English, for the sysadmin
     advice: Mapping[str, Advice] = field(default_factory=dict)  # code of what the functions below find -> what to do
     template: Callable[[str], Mapping[str, list[str]]] = _no_template  # body -> codes and lines to mend
