@@ -3,6 +3,7 @@
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -174,6 +175,11 @@ def test_who_guesses_is_locked_out_and_nobody_else(service: Service):
         if look(service, "/", "guess", headers=guesser).status_code == 429:
             break
     until(lambda: look(service, "/", "guess", headers=guesser).status_code == 429, "the guesser is locked out")
+    for _ in range(2 * Guesses.MOST):  # each worker has counted his guesses by now
+        look(service, "/", "guess", headers=guesser)
+    assert {look(service, "/", headers=guesser).status_code for _ in range(6)} == {
+        429
+    }  # the right password does not help
     assert look(service, "/", headers=other).status_code == 200
 
 
@@ -256,6 +262,15 @@ def test_understand_again_comes_back_to_where_the_button_was(service: Service):
 
 
 # ----------------------------------------------------------------------------------------------------- what it says
+
+
+def test_a_call_of_the_last_day_is_found(service: Service):
+    call = '{"call_session_id": 4102, "direction": "in", "start_time": "2024-05-31 23:59:58"}'
+    service.post(IN, call)
+    row = service.call("4102")
+    for since, until_day, found in (("2024-05-31", "2024-05-31", True), ("2024-05-01", "2024-05-30", False)):
+        text = look(service, "/calls", params={"since": since, "until": until_day}).text
+        assert (f'id="call-{row["id"]}"' in text) is found
 
 
 def test_a_refused_notification_is_explained(service: Service):
@@ -361,6 +376,17 @@ def test_guesses_are_counted_for_whom_the_address_belongs_to(address: str):
     assert guesses.locked(address.replace("%d", "99"))
     assert not guesses.locked("203.0.113.5")
     assert not guesses.locked("::ffff:203.0.113.5")
+
+
+def test_guesses_are_counted_within_their_seconds(monkeypatch: pytest.MonkeyPatch):
+    guesses, clock = Guesses(), [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    for _ in range(Guesses.MOST):
+        guesses.wrong("192.0.2.7")
+        clock[0] += 1
+    assert guesses.locked("192.0.2.7")
+    clock[0] = 1000 + Guesses.SECONDS  # since the first of them
+    assert not guesses.locked("192.0.2.7")
 
 
 # ----------------------------------------------------------------------------------------------------------- words
