@@ -115,4 +115,9 @@ def _curl(feed: FeedSettings, entered: SetUp) -> str:
     path, fields = entered.first_notification(datetime.now(feed.timezone))
     fields |= {entered.feed.key_field: _key(feed)} if entered.feed.key_field else {}
     body = json.dumps(fields, ensure_ascii=False)
-    return f"curl -sS -H 'Content-Type: application/json' -d '{body}' '{_url(feed, path)}'"
+    return f"curl -sS -H 'Content-Type: application/json' -d {_quoted(body)} {_quoted(_url(feed, path))}"
+
+
+def _quoted(text: str) -> str:
+    """One word of a shell's command line; unlike shlex.quote always in quotes."""
+    return "'" + text.replace("'", "'\\''") + "'"

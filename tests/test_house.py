@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import handlers
 import schemas
 import setup
 from calllog import database
-from config import FeedSettings, Settings
+from config import FeedSettings, Settings, WrongSettings
 from inbox import DEAD, RECEIVED
 from models import Calls
 from tests.rig.node import rows
@@ -186,3 +187,93 @@ def test_our_own_fault_is_accepted_and_kept_as_a_dead_letter_with_its_traceback(
     assert (report.forwarded, report.dead) == (1, 1)
     assert "KeyError: 'surprise'" in here.inbox.deliveries(state=DEAD)[0].outcome.detail
     here.forwarder.close()
+
+
+# ------------------------------------------------------------------------------------------- what is wrong with a feed
+
+
+@pytest.fixture
+def rooms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory whose schemas/ and setup/ are looked into as ours are."""
+    for package in (schemas, setup):
+        (tmp_path / package.__name__).mkdir()
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path / package.__name__)])
+    forget()
+    yield tmp_path
+    forget()
+
+
+def forget() -> None:
+    """The feeds are looked for again."""
+    for name in list(sys.modules):
+        if name.startswith(("schemas.zz", "setup.zz")):
+            del sys.modules[name]
+    schemas.feeds.cache_clear()
+    setup.feeds.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('PROVIDER = "toy"', "", "PROVIDER is missing: who owns the call ids"),
+        ('PROVIDER = "toy"', f'PROVIDER = "{17 * "y"}"', "PROVIDER must have 1 to 16 characters"),
+        ('PROVIDER = "toy"', "PROVIDER = 5", "PROVIDER must be a str"),
+        ('ADDRESS = "/toy"', "", "ADDRESS is missing: the path that the provider posts to"),
+        ('ADDRESS = "/toy"', 'ADDRESS = "toy"', "ADDRESS must begin with /"),
+        ('FORM = Form("«Тело»", "«Адрес»")', 'FORM = "«Тело»"', "FORM must be a Form: how its settings page calls"),
+        ('ADDRESS = "/toy"', 'ADDRESS = "/toy"\nTELLS_TIME = "no"', "TELLS_TIME must be a bool"),
+        ('ADDRESS = "/toy"', 'ADDRESS = "/toy"\nKEY_FIELD = None', "KEY_FIELD must be a str"),
+        ("def understand(delivery, zone)", "def understand(delivery)", "understand must take delivery and zone"),
+        ("def recognise(", "def recognize(", "recognise(delivery) is missing"),
+    ],
+)
+def test_what_is_wrong_with_a_feed_is_one_sentence_at_the_start(old: str, new: str, sentence: str, rooms: Path) -> None:
+    assert old in TOY_SCHEMA
+    (rooms / "schemas" / "zz.py").write_text(TOY_SCHEMA.replace(old, new), encoding="utf-8")
+    with pytest.raises(WrongSettings) as wrong:
+        app.create_app()
+    (line,) = wrong.value.message.splitlines()[1:]
+    assert line.startswith(f"  schemas/zz.py: {sentence}")
+
+
+def test_everything_that_is_wrong_is_named_at_once(rooms: Path) -> None:
+    (rooms / "schemas" / "zz.py").write_text('PROVIDER = ""\n', encoding="utf-8")
+    (rooms / "schemas" / "zz_of_a_long_name.py").write_text(TOY_SCHEMA, encoding="utf-8")
+    with pytest.raises(WrongSettings) as wrong:
+        schemas.feeds()
+    found = wrong.value.message
+    assert len(found.splitlines()) == 7
+    assert "schemas/zz_of_a_long_name.py: the feed's name is the file's: at most 16 lower-case letters" in found
+
+
+def test_a_wrong_set_up_page_is_named_too(rooms: Path) -> None:
+    (rooms / "schemas" / "zz.py").write_text(TOY_SCHEMA, encoding="utf-8")
+    module = '"""…"""\nEXPECTED = "end"\n\n\ndef self_test(mark):\n    return "/toy", {}\n'
+    (rooms / "setup" / "zz.py").write_text(module, encoding="utf-8")
+    (rooms / "setup" / "zz.txt").write_text("{adress} {{id}} {key}", encoding="utf-8")
+    with pytest.raises(WrongSettings) as wrong:
+        setup.feeds()
+    assert wrong.value.message.splitlines()[1:] == [
+        "  setup/zz.py: EXPECTED must be a tuple",
+        "  setup/zz.py: self_test must take mark, settings",
+        "  setup/zz.txt: nothing stands for {adress}; there are {address}, {key}, {body}, {url}",
+    ]
+
+
+def test_a_feed_without_a_route_is_named(rooms: Path, tmp_path: Path) -> None:
+    (rooms / "schemas" / "zz.py").write_text(TOY_SCHEMA, encoding="utf-8")
+    feeds = {name: FeedSettings(name) for name in schemas.feeds()}
+    with pytest.raises(WrongSettings, match=r"handlers/zz\.py is missing, or its bp is not named zz"):
+        app.create_app(Settings(data_dir=tmp_path / "data", database_url="sqlite:///none.db", feeds=feeds))
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_knows_a_feed_by_name_but_its_own(path: Path) -> None:
+    if path.stem in (*schemas.feeds(), "make_call"):  # there they are providers that 1C may name
+        return
+    strings = {
+        node.value
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert strings & schemas.feeds().keys() == set()
