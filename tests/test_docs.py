@@ -13,6 +13,7 @@ import cli
 import config
 import models
 import schemas
+import setup
 from app import create_app
 from calllog import database
 from config import Settings
@@ -172,6 +173,13 @@ def test_a_feed_has_its_address_in_the_contract_and_its_page(feed: str):
     assert address in text
     assert f"flask feeds show {feed}" in text
     assert f"{feed.upper()}_KEY" in text
+
+
+@pytest.mark.parametrize("page", sorted(Path(setup.__file__).parent.glob("*.txt")), ids=lambda page: page.stem)
+def test_what_feeds_show_prints_is_a_block_of_the_feeds_page(page: Path):
+    shown = setup.feeds()[page.stem].show(lambda path: f"https://calls.example.ru{path}?key=…", "…")
+    text = (ROOT / "docs" / "feeds" / f"{page.stem}.md").read_text(encoding="utf-8")
+    assert f"```\n{shown}\n```" in text
 
 
 def test_the_uis_page_has_every_refusal_and_every_key_of_the_templates():
