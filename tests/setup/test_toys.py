@@ -20,18 +20,22 @@ from tests.rig.service import Service
 TOYS = Path(__file__).resolve().parent.parent / "toys"
 KEY = 'тайна/"7+'
 PASSWORD = "operator-password"
+CONTRIBUTING = (TOYS.parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+GUIDE = re.findall(r"(?ms)^```python\n(.*?)^```", CONTRIBUTING)
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service whose code has the toys' files, and no other change."""
     directory = tmp_path_factory.mktemp("toys")
-    keys = {"TOY_KEY": KEY, "VATS_KEY": KEY, "OPERATOR_PASSWORD": PASSWORD}
+    keys = {"TOY_KEY": KEY, "VATS_KEY": KEY, "ACME_KEY": "try", "OPERATOR_PASSWORD": PASSWORD}
     with Service(directory / "service", **keys) as service:
         service.copy_code(directory / "code", {})
         for file in TOYS.glob("*/*"):
             if file.suffix in (".py", ".txt") and file.stem != "__init__":
                 shutil.copy(file, directory / "code" / file.parent.name / file.name)
+        for name, text in zip(("schemas/acme.py", "handlers/acme.py"), GUIDE, strict=True):
+            (directory / "code" / name).write_text(text, encoding="utf-8")
         yield service.start()
 
 
@@ -101,6 +105,16 @@ def test_a_body_that_cannot_be_read_is_kept_without_its_key(service: Service) ->
     nowhere(service, answer.text, stored.outcome.detail, service.flask("inbox", "show", str(stored.delivery.id)).stdout)
 
 
+def test_the_two_files_of_contributing_make_a_row(service: Service) -> None:
+    found = re.search(r"curl -d '(.*)' 'http://127.0.0.1:8000(.*)'", CONTRIBUTING)
+    assert found
+    assert requests.post(service.url + found[2], data=found[1].encode(), timeout=10).json() == {"status": "accepted"}
+    row = service.call("1")
+    assert (row["provider"], row["state"], row["client_number"]) == ("acme", "ringing", "79000000000")
+    assert str(row["started_at"]) == "2026-03-01 10:00:00"
+    assert "flask inbox show" not in service.flask("feeds", "doctor", "acme", check=False).stderr
+
+
 def test_the_page_of_a_toy_is_its_text(service: Service) -> None:
     shown = service.flask("feeds", "show", "toy").stdout
     assert f"«Адрес»: {service.url}/toy/{{}}\n" in shown
@@ -129,7 +143,7 @@ def test_the_doctor_knows_what_the_toys_module_knows(service: Service) -> None:
 
 
 def test_a_toy_is_tested_through_its_address(service: Service) -> None:
-    others = {f"{name.upper()}_KEY": "" for name in ("hooktype", "mgerm", "mtt", "uis", "xvb", "vats")}
+    others = {f"{name.upper()}_KEY": "" for name in ("hooktype", "mgerm", "mtt", "uis", "xvb", "vats", "acme")}
     said = service.flask("check", "--send", check=True, **others).stdout
     assert f"self-test: POST {service.url}/toy/call (toy)" in said
     assert "of this inbox" in said
