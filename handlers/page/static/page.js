@@ -69,7 +69,7 @@
       lostAt = lostAt || new Date();
       delay = Math.min(LONGEST, delay * 2);
       const why = error.name === "Error" && error.message ? error.message : "Нет связи с коннектором";
-      offline.textContent = `${why} (с ${lostAt.toLocaleTimeString("ru-RU")}). Показано то, что было тогда; страница повторяет запрос сама.`;
+      offline.textContent = `${why} (с ${lostAt.toLocaleTimeString("ru-RU")}). Показаны данные на тот момент; страница повторяет запрос сама.`;
       offline.hidden = false;
     }
     looking = false;

@@ -110,7 +110,7 @@ def test_why_a_broken_notification_is_refused_is_found_from_the_page_alone(servi
     click(browser, By.LINK_TEXT, str(newest(service)))
     shows(browser, "Почему отвергнуто: ошибка в JSON")
     assert browser.find_element(By.TAG_NAME, "mark").text == '"call_session_id"'
-    shows(browser, "Исправьте, что сказано, у провайдера и отправьте уведомление ещё раз.")
+    shows(browser, "Исправьте указанное у провайдера и отправьте уведомление ещё раз.")
 
 
 def test_a_dead_letter_is_replayed_after_the_fix(browser: Browser, tmp_path: Path):
