@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+JOBS ?= 2
 export FLASK_APP = wsgi
 
 .PHONY: run test torture cluster bench format lock audit clean
@@ -18,7 +19,7 @@ test: $(VENV)/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
-	$(BIN)/pytest
+	CI=true $(BIN)/pytest -n $(JOBS) --dist worksteal --durations 10 -r s
 
 # minutes to hours: TORTURE="--seconds 3600 --seed 7" and HOSTILE_BODIES change how long
 torture: $(VENV)/ready-dev

@@ -21,7 +21,7 @@ from bench.cards import cards
 from bench.measures import Bench, timed
 from bench.report import Line, verdicts
 from bench.targets import THREADS, WORKERS
-from tests.rig.mariadb import PATH
+from tests.rig.needs import PATH
 
 MEASURES: dict[str, Callable[[Bench], list[Line]]] = {
     "accept": measures.accept,

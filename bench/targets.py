@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import requests
 
-from tests.rig.mariadb import PATH, MariaDB
+from tests.rig.mariadb import MariaDB
+from tests.rig.needs import PATH
 from tests.rig.service import ROOT, UIS_KEY, Service, free_port, until
 
 WORKERS, THREADS = 2, 32

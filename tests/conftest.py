@@ -1,6 +1,5 @@
 """What every test may ask for: the two databases, a running service on each, and the command line beside it."""
 
-import os
 import resource
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.rig import mariadb as mariadb_rig
+from tests.rig import needs
 from tests.rig.mariadb import MariaDB
 from tests.rig.service import Service, running
 from tests.rig.surroundings import isolate
@@ -22,14 +22,16 @@ if _soft != resource.RLIM_INFINITY and _soft < 8192:
     resource.setrlimit(resource.RLIMIT_NOFILE, (8192 if _hard == resource.RLIM_INFINITY else min(8192, _hard), _hard))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first: of several workers none is left alone with one in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
     """A real MariaDB for the whole run. Tests that stop, pause or kill one start their own."""
-    missing = mariadb_rig.missing()
-    if missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+    needs.present(mariadb_rig.missing())
     with MariaDB(tmp_path_factory.mktemp("mariadb")) as server:
         yield server
 
@@ -60,10 +62,7 @@ def sqlite_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 3 MiB."""
-    if os.getuid() != 0:
-        if os.environ.get("CI") == "true":
-            pytest.fail("a full disk needs root to mount a small tmpfs")
-        pytest.skip("a full disk needs root to mount a small tmpfs")
+    needs.root("a full disk, a small tmpfs,")
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], check=True)

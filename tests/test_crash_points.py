@@ -42,6 +42,7 @@ def prepare(directory: Path, url: str) -> None:
 NOON = 4_000_000_000_000  # far ahead: nothing expires meanwhile
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", [BEFORE, ERROR])
 def test_a_batch_that_dies_at_any_write_is_whole_after_the_next_one(
     mode: str, database_url: str, tmp_path: Path, request: pytest.FixtureRequest

@@ -15,6 +15,7 @@ from tests.torture.faults import Reader
 from tests.torture.oracle import Journal, Verdict, judge
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("database", ["sqlite", "mysql"])
 def test_half_a_minute_of_everything_loses_and_doubles_nothing(database: str, mariadb: MariaDB) -> None:
     """With another seed each time; the seed of a run that failed is in what it printed."""

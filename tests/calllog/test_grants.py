@@ -19,7 +19,7 @@ import pytest
 import models
 from calllog import database
 from models import Calls, Contacts, Employees
-from tests.rig import odbc
+from tests.rig import needs, odbc
 from tests.rig.mariadb import MariaDB
 from tests.rig.node import Node, end, ring, rows
 from tests.rig.service import ROOT, Service, until
@@ -248,16 +248,9 @@ class Account:
 
 @pytest.fixture
 def accounts() -> Iterator[Path]:
-    """A directory that every account may enter; needs root, to be two other accounts."""
-    lacking = ""
-    if os.getuid() != 0:
-        lacking = "being another account needs root"
-    elif not shutil.which("isql"):
-        lacking = "isql is not installed: install the Debian package unixodbc"
-    if lacking and os.environ.get("CI") == "true":
-        pytest.fail(lacking)
-    if lacking:
-        pytest.skip(lacking)
+    """A directory that every account may enter."""
+    needs.root("being two other accounts")
+    needs.program("isql", "unixodbc")
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)
         yield Path(directory)

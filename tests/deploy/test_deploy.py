@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig.mariadb import PATH, MariaDB
+from tests.rig import needs
+from tests.rig.mariadb import MariaDB
+from tests.rig.needs import PATH
 from tests.rig.node import Node, ring
 from tests.rig.service import ROOT, Service, until
 from tests.rig.surroundings import GIVEN
@@ -25,22 +27,11 @@ DOMAIN = "pbx.example.ru"
 PACKAGE_INDEX = re.compile(r"(?i)PIP_\w+|\w+_proxy|SSL_CERT_\w+|\w+_CA_BUNDLE")  # how this machine reaches it
 
 
-def needs(program: str, package: str) -> str:
-    """The program's path; without it the test is skipped, and fails in CI."""
-    found = shutil.which(program, path=PATH)
-    if found is None:
-        said = f"{program} is not installed: install the Debian package {package}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(said)
-        pytest.skip(said)
-    return found
-
-
 # ---------------------------------------------------------------------------------------------------------- what is shipped
 
 
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
-    program = needs("systemd-analyze", "systemd")
+    program = needs.program("systemd-analyze", "systemd")
     for unit in UNITS:  # the programs are there once it is installed
         text = unit.read_text(encoding="utf-8")
         (tmp_path / unit.name).write_text(re.sub(r"/opt/pbx-connector/current/\.venv/bin/\w+", "/bin/true", text))
@@ -53,7 +44,7 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("unit", [unit for unit in UNITS if unit.suffix == ".service"], ids=lambda unit: unit.name)
 def test_the_services_are_shut_in(unit: Path) -> None:
-    program = needs("systemd-analyze", "systemd")
+    program = needs.program("systemd-analyze", "systemd")
     done = subprocess.run(
         [program, "security", "--offline=true", "--threshold=20", "--no-pager", str(unit)],
         capture_output=True,
@@ -63,7 +54,7 @@ def test_the_services_are_shut_in(unit: Path) -> None:
 
 
 def test_the_scripts_are_clean() -> None:
-    program = needs("shellcheck", "shellcheck")
+    program = needs.program("shellcheck", "shellcheck")
     done = subprocess.run([program, DEPLOY / "install.sh", DEPLOY / NAME], capture_output=True, text=True)
     assert done.stdout == ""
 
@@ -77,7 +68,7 @@ def test_nginx_the_socket_and_the_service_agree() -> None:
 
 
 def test_the_dump_before_a_migration_holds_the_call_log(mariadb: MariaDB, tmp_path: Path) -> None:
-    program = needs("mariadb-dump", "mariadb-client")
+    program = needs.program("mariadb-dump", "mariadb-client")
     url = mariadb.create("dumped")
     service = Service(tmp_path, url)
     service.flask("db", "upgrade")
@@ -161,12 +152,9 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
-    if os.getuid() != 0:
-        if os.environ.get("CI") == "true":
-            pytest.fail("the installer is tried as root")
-        pytest.skip("the installer is tried as root")
+    needs.root("the installer")
     for program, package in (("nginx", "nginx-light"), ("openssl", "openssl"), ("curl", "curl")):
-        needs(program, package)
+        needs.program(program, package)
     made = Machine(tmp_path)
     keep = shutil.ignore_patterns(".git", ".venv", ".env", "data", "*_cache", "__pycache__")
     source = tmp_path / "source"
@@ -186,6 +174,7 @@ fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sh14x", b"lo", 0x41))  # SIO
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_installer_installs_upgrades_rolls_back_and_uninstalls(machine: Machine) -> None:
     assert "needs --domain" in machine.install(check=False)

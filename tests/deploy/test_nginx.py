@@ -18,24 +18,20 @@ import requests
 
 from models import Calls
 from tests.handlers.test_make_call import API_KEY, XVB_TOKEN, settings
-from tests.rig import nginx
+from tests.rig import needs, nginx
 from tests.rig.deployed import Deployed
 from tests.rig.node import end, ring
 from tests.rig.provider import provider
 from tests.rig.service import UIS_KEY, until
 from tests.rig.traffic import Traffic, traffic
 
-LACKING = nginx.missing()
 NUMBER = "79201119613"
 LINK = "https://records.example.ru/secret-record.mp3"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _nginx() -> None:
-    if LACKING:
-        if os.environ.get("CI") == "true":
-            pytest.fail(LACKING)
-        pytest.skip(LACKING)
+    needs.present(nginx.missing())
 
 
 @pytest.fixture(scope="module")

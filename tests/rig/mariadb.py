@@ -17,11 +17,11 @@ from typing import Any
 import pymysql
 from pymysql.cursors import Cursor
 
+from tests.rig.needs import PATH
 from tests.rig.service import free_port
 from tests.rig.surroundings import socket_directory
 
 PROGRAMS = {"mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server", "mariadb-dump": "mariadb-client"}
-PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
 
 def missing() -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import requests
 
-from tests.rig.mariadb import PATH
+from tests.rig.needs import PATH
 from tests.rig.service import ROOT, free_port, until
 
 PROGRAM = shutil.which("nginx", path=PATH)

@@ -2,8 +2,6 @@
 mend."""
 
 import contextlib
-import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -17,7 +15,7 @@ import schemas
 from inbox import IGNORED
 from models import Calls
 from setup import selftest
-from tests.rig import nginx
+from tests.rig import needs, nginx
 from tests.rig.nginx import Nginx
 from tests.rig.node import Node
 from tests.rig.service import KEYS, UIS_KEY, Service, free_port
@@ -33,11 +31,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def _nginx() -> None:
-    missing = nginx.missing() or (None if shutil.which("openssl") else "openssl is not installed")
-    if missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+    needs.present(nginx.missing())
+    needs.program("openssl", "openssl")
 
 
 ONLY_UIS = {f"{name.upper()}_KEY": "" for name in KEYS if name != "uis"}

@@ -2,7 +2,6 @@
 
 import http.server
 import json
-import os
 import re
 import threading
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import models
 from inbox import DEAD, FORWARDED
 from schemas.reading import canonical
 from tests.rig import browser as rig
+from tests.rig import needs
 from tests.rig.browser import Browser, chromium
 from tests.rig.fixtures import Request, fixture_calls
 from tests.rig.service import KEYS, UIS_KEY, Service, until
@@ -32,11 +32,7 @@ CALLS = {call.name: call for call in fixture_calls()}
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    missing = rig.missing()
-    if missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+    needs.present(rig.missing())
     with chromium(tmp_path_factory.mktemp("chromium")) as browser:
         yield browser
 
