@@ -86,7 +86,7 @@ def _feed(settings: Settings) -> tuple[FeedSettings, SetUp]:
     for name, entered in known.items():
         if not settings.feeds[name].closed:
             return settings.feeds[name], entered
-    raise Failed(f"every feed is closed: set one of {', '.join(f'{name.upper()}_KEY' for name in known)}")
+    raise Failed(f"no open feed has a self-test: set one of {', '.join(f'{name.upper()}_KEY' for name in known)}")
 
 
 def _post(url: str, body: bytes) -> tuple[int, "requests.structures.CaseInsensitiveDict[str]", str]:

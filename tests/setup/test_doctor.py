@@ -183,7 +183,7 @@ def test_no_fixture_is_blamed_for_what_it_is_not(fixture: FixtureCall) -> None:
 def test_all_right_fixtures_of_a_feed_together_are_healthy(feed: str) -> None:
     right = [one for one in fixture_calls() if one.name not in WRONG and one.name != "uis/renamed-and-keys-left-out"]
     report = doctor.examine(FeedSettings(feed, keys=("k",)), letters(right, feed), [], 0)
-    assert report.total > 3
+    assert report.total > 0
     assert [finding for finding in report.findings if not finding.note] == []
 
 
