@@ -1,36 +1,113 @@
 """Environment -> Settings: every setting of docs/contract.md section 4, read once, every wrong one named at once."""
 
 import ipaddress
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import click
 from dotenv import dotenv_values
-from environs import EnvValidationError, FileAwareEnv, ValidationError, validate
 
 HERE = Path(__file__).resolve().parent
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class WrongSettings(click.ClickException):
+class Stop(click.ClickException):
+    """A sentence for the sysadmin, on which a command ends with exit status 1."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(self.message, file=file, err=True)
+
+
+class WrongSettings(Stop):
     """One message that names every wrong setting; it stops the start, never a running service."""
+
+
+# --------------------------------------------------------------------------------- from the text of a setting: ValueError
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _keys(text: str) -> tuple[str, ...]:
+    keys = _split(text)
+    if "open" in keys and len(keys) > 1:
+        raise ValueError("the word open stands alone: anyone may post, no key is asked for")
+    if any(len(key.split()) > 1 for key in keys):
+        raise ValueError("a key has no blanks; several are separated by commas")
+    return keys
+
+
+def _whole(least: int, most: int = 1_000_000) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text[:20]) <= most):
+            raise ValueError(f"must be a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of: {', '.join(words)}")
+        return text
+
+    return read
+
+
+def _zone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"no such time zone: {text} (for example Europe/Moscow)") from None
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(part, strict=False) for part in _split(text))
+    except ValueError as error:
+        raise ValueError(f"not a list of addresses: {error} (for example 10.0.0.0/8, 192.0.2.7)") from None
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if text.startswith("unix:/") or (host and port.isascii() and port.isdigit() and int(port[:6]) < 65536):
+        return text
+    raise ValueError("must be host:port or unix:/path")
+
+
+def _web(text: str) -> str:
+    if text and (urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).netloc):
+        raise ValueError("must be an address that begins with http:// or https://")
+    return text.rstrip("/")
+
+
+def setting(default: str, read: Callable[[str], Any] = str, *, name: str = "", secret: bool = False) -> Any:
+    """A setting: its default as a person would write it, what reads such a text (ValueError: a sentence), and its name
+    where that is not the field's."""
+    return field(default=read(default), metadata={"read": read, "name": name, "secret": secret})
+
+
+# ---------------------------------------------------------------------------------------------------------- the settings
 
 
 @dataclass(frozen=True, slots=True)
 class FeedSettings:
-    """Who may post to a feed, and what its provider's clock says."""
+    """Who may post to a feed, and what its provider's clock says: <FEED>_KEY and so on."""
 
     name: str
-    keys: tuple[str, ...] = ()
-    open: bool = False
-    allow: tuple[Network, ...] = ()
-    timezone: ZoneInfo = ZoneInfo("Europe/Moscow")
-    silence_minutes: int = 0
+    keys: tuple[str, ...] = setting("", _keys, name="KEY", secret=True)
+    open: bool = False  # the one key is the word open
+    allow: tuple[Network, ...] = setting("", _networks)
+    timezone: ZoneInfo = setting("Europe/Moscow", _zone)  # from the environment: the provider's own zone, else TIMEZONE
+    silence_minutes: int = setting("0", _whole(0))
 
     @property
     def closed(self) -> bool:
@@ -41,30 +118,38 @@ class FeedSettings:
 class Settings:
     """All settings, typed. `secret` ones are never printed."""
 
-    bind: str = "127.0.0.1:8000"
-    workers: int = 2
-    threads: int = 32
-    public_url: str = "http://127.0.0.1:8000"
-    data_dir: Path = HERE / "data"
-    database_url: str = field(default="", metadata={"secret": True})
+    bind: str = setting("127.0.0.1:8000", _address)
+    workers: int = setting("2", _whole(1))
+    threads: int = setting("32", _whole(1))
+    public_url: str = setting("", _web)  # http://<BIND>
+    data_dir: Path = setting("data", Path)  # relative to the code
+    database_url: str = setting("", secret=True)  # sqlite:///<DATA_DIR>/calllog/calls.db
     feeds: dict[str, FeedSettings] = field(default_factory=dict)
-    xvb_access_codes: tuple[str, ...] = ()
-    xvb_url: str = ""
-    xvb_token: str = field(default="", metadata={"secret": True})
-    uis_call_api_url: str = "https://callapi.uiscom.ru/v4.0"
-    uis_api_token: str = field(default="", metadata={"secret": True})
-    uis_virtual_number: str = ""
-    api_key: str = field(default="", metadata={"secret": True})
-    operator_password: str = field(default="", metadata={"secret": True})
-    timezone: ZoneInfo = ZoneInfo("Europe/Moscow")
-    max_body_bytes: int = 262144
-    settle_seconds: int = 60
-    expire_hours: int = 4
-    trusted_proxies: tuple[Network, ...] = ()
-    inbox_days: int = 30
-    calls_days: int = 0
-    log_format: str = "text"
-    log_level: str = "info"
+    xvb_access_codes: tuple[str, ...] = setting("", _split)
+    xvb_url: str = setting("", _web)
+    xvb_token: str = setting("", secret=True)
+    uis_call_api_url: str = setting("https://callapi.uiscom.ru/v4.0", _web)
+    uis_api_token: str = setting("", secret=True)
+    uis_virtual_number: str = setting("")
+    api_key: str = setting("", secret=True)
+    operator_password: str = setting("", secret=True)
+    timezone: ZoneInfo = setting("Europe/Moscow", _zone)
+    max_body_bytes: int = setting("262144", _whole(1024, 16_777_216))
+    settle_seconds: int = setting("60", _whole(1))
+    expire_hours: int = setting("4", _whole(1))
+    trusted_proxies: tuple[Network, ...] = setting("127.0.0.1, ::1", _networks)
+    inbox_days: int = setting("30", _whole(1, 36_500))
+    calls_days: int = setting("0", _whole(0, 36_500))
+    log_format: str = setting("text", _one_of("text", "json"))
+    log_level: str = setting("info", _one_of("debug", "info", "warning", "error"))
+
+    def __post_init__(self) -> None:
+        """The defaults that follow from other settings."""
+        data_dir = HERE / self.data_dir
+        url = "http://localhost" if self.bind.startswith("unix:") else f"http://{self.bind}"
+        object.__setattr__(self, "data_dir", data_dir)
+        object.__setattr__(self, "public_url", self.public_url or url)
+        object.__setattr__(self, "database_url", self.database_url or f"sqlite:///{data_dir}/calllog/calls.db")
 
     @property
     def inbox_dir(self) -> Path:
@@ -92,135 +177,73 @@ class Settings:
                 yield setting.name.upper(), str(value)
 
 
-def unknown(feeds: Iterable[str], dotenv: Path = HERE / ".env") -> dict[str, str]:
-    """Names in `dotenv` that are no setting -> the setting that is most like it, "" if none is."""
-    names = {setting.name.upper() for setting in fields(Settings) if setting.name != "feeds"}
-    names |= {f"{feed.upper()}_{what}" for feed in feeds for what in ("KEY", "ALLOW", "TIMEZONE", "SILENCE_MINUTES")}
-    names |= {f"{name}_FILE" for name in names}
-    said = dotenv_values(dotenv, interpolate=False) if dotenv.is_file() else {}
-    return {name: next(iter(get_close_matches(name, names, 1)), "") for name in said if name not in names}
-
-
 def _without_password(url: str) -> str:
     parts = urlsplit(url)
     return url.replace(f":{parts.password}@", ":***@") if parts.password else url
 
 
+# -------------------------------------------------------------------------------------------------------------- reading
+
+
+def _names(table: type, prefix: str = "") -> dict[str, Any]:
+    """NAME -> the field of this table."""
+    read = (one for one in fields(table) if "read" in one.metadata)
+    return {f"{prefix}{one.metadata['name'] or one.name.upper()}": one for one in read}
+
+
+def unknown(feeds: Iterable[str], dotenv: Path = HERE / ".env") -> dict[str, str]:
+    """Names in `dotenv` that are no setting -> the setting that is most like it, "" if none is."""
+    names = {*_names(Settings), *(name for feed in feeds for name in _names(FeedSettings, f"{feed.upper()}_"))}
+    names |= {f"{name}_FILE" for name in names}
+    found = dotenv_values(dotenv, interpolate=False) if dotenv.is_file() else {}
+    return {name: next(iter(get_close_matches(name, names, 1)), "") for name in found if name not in names}
+
+
 def load(feeds: Mapping[str, str], check_url: Callable[[str], Any], dotenv: Path | None = HERE / ".env") -> Settings:
     """The settings for these feeds (name -> its provider's own zone or "") from the environment and, beneath it, from
-    `dotenv`.
+    `dotenv`; one that is empty has its default.
 
     `check_url` raises ValueError for a DATABASE_URL that is none. Raises WrongSettings.
     """
-    env = FileAwareEnv(eager=False, strip_whitespace=True)
-    if dotenv is not None:
-        env.read_env(dotenv, recurse=False)
-    env.add_parser("zone", _zone)
-    env.add_parser("networks", _networks)
-    env.add_parser("address", _address)
-    env.add_parser("web", _web)
-    positive = validate.Range(min=1)
-    not_negative = validate.Range(min=0)
-    try:
-        bind = env.address("BIND", "127.0.0.1:8000")
-        timezone = env.zone("TIMEZONE", "Europe/Moscow")
-        data_dir = env.path("DATA_DIR", Path("data"))
-        data_dir = HERE / data_dir if data_dir is not None else HERE
-        settings = Settings(
-            bind=bind,
-            workers=env.int("WORKERS", 2, validate=positive),
-            threads=env.int("THREADS", 32, validate=positive),
-            public_url=env.web("PUBLIC_URL", "http://localhost" if str(bind).startswith("unix:") else f"http://{bind}"),
-            data_dir=data_dir,
-            database_url=env.str("DATABASE_URL", "") or f"sqlite:///{data_dir}/calllog/calls.db",
-            feeds={name: _feed(env, name, zone, timezone) for name, zone in feeds.items()},
-            xvb_access_codes=_split(env.str("XVB_ACCESS_CODES", "")),
-            xvb_url=env.web("XVB_URL", ""),
-            xvb_token=env.str("XVB_TOKEN", ""),
-            uis_call_api_url=env.web("UIS_CALL_API_URL", "https://callapi.uiscom.ru/v4.0"),
-            uis_api_token=env.str("UIS_API_TOKEN", ""),
-            uis_virtual_number=env.str("UIS_VIRTUAL_NUMBER", ""),
-            api_key=env.str("API_KEY", ""),
-            operator_password=env.str("OPERATOR_PASSWORD", ""),
-            timezone=timezone,
-            max_body_bytes=env.int("MAX_BODY_BYTES", 262144, validate=validate.Range(min=1024, max=16_777_216)),
-            settle_seconds=env.int("SETTLE_SECONDS", 60, validate=positive),
-            expire_hours=env.int("EXPIRE_HOURS", 4, validate=positive),
-            trusted_proxies=env.networks("TRUSTED_PROXIES", "127.0.0.1, ::1"),
-            inbox_days=env.int("INBOX_DAYS", 30, validate=positive),
-            calls_days=env.int("CALLS_DAYS", 0, validate=not_negative),
-            log_format=env.str("LOG_FORMAT", "text", validate=validate.OneOf(("text", "json"))),
-            log_level=env.str("LOG_LEVEL", "info", validate=validate.OneOf(("debug", "info", "warning", "error"))),
-        )
-    except ValueError as error:  # a <NAME>_FILE that cannot be read
-        raise WrongSettings(f"wrong settings:\n  {error}") from None
-    wrong: dict[str, list[str]] = {}
-    try:
-        env.seal()
-    except EnvValidationError as error:
-        messages: Any = error.error_messages
-        wrong = {name: [str(text) for text in texts] for name, texts in messages.items()}
+    given = {**(dotenv_values(dotenv) if dotenv else {}), **os.environ}
+    wrong: dict[str, str] = {}
+    values = _read(_names(Settings), given, wrong)
+    by_feed = {}
+    for feed, zone in feeds.items():
+        own = _read(_names(FeedSettings, f"{feed.upper()}_"), given, wrong)
+        own.setdefault("timezone", ZoneInfo(zone) if zone else values.get("timezone", Settings().timezone))
+        is_open = own.get("keys") == ("open",)
+        by_feed[feed] = FeedSettings(feed, **own | {"open": is_open, "keys": () if is_open else own.get("keys", ())})
+    settings = Settings(feeds=by_feed, **values)
     try:
         check_url(settings.database_url)
     except ValueError as error:
-        wrong["DATABASE_URL"] = [f"must be {error}"]
+        wrong["DATABASE_URL"] = f"must be {error}"
     if not wrong and 0 < settings.calls_days < settings.inbox_days:
-        wrong["INBOX_DAYS"] = [f"may not be longer than CALLS_DAYS ({settings.calls_days})"]
+        wrong["INBOX_DAYS"] = f"may not be longer than CALLS_DAYS ({settings.calls_days})"
     if wrong:
-        lines = (f"  {name}: {' '.join(texts)}" for name, texts in sorted(wrong.items()))
-        raise WrongSettings("wrong settings:\n" + "\n".join(lines))
+        raise WrongSettings(
+            "\n".join(["wrong settings:", *(f"  {name}: {text}" for name, text in sorted(wrong.items()))])
+        )
     return settings
 
 
-def _feed(env: Any, name: str, zone: str, timezone: ZoneInfo) -> FeedSettings:
-    prefix = name.upper()
-    keys = _split(env.str(f"{prefix}_KEY", "", validate=_only_keys))
-    return FeedSettings(
-        name=name,
-        keys=() if keys == ("open",) else keys,
-        open=keys == ("open",),
-        allow=env.networks(f"{prefix}_ALLOW", ""),
-        timezone=env.zone(f"{prefix}_TIMEZONE", zone) or timezone,
-        silence_minutes=env.int(f"{prefix}_SILENCE_MINUTES", 0, validate=validate.Range(min=0)),
-    )
-
-
-def _only_keys(text: str) -> None:
-    keys = _split(text)
-    if "open" in keys and len(keys) > 1:
-        raise ValidationError("the word open stands alone: anyone may post, no key is asked for")
-    if any(len(key.split()) > 1 for key in keys):
-        raise ValidationError("a key has no blanks; several are separated by commas")
-
-
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
-
-
-def _zone(text: str) -> ZoneInfo | None:
-    if not text:
-        return None
-    try:
-        return ZoneInfo(text)
-    except (KeyError, ValueError, OSError):
-        raise ValidationError(f"no such time zone: {text} (for example Europe/Moscow)") from None
-
-
-def _networks(text: str) -> tuple[Network, ...]:
-    try:
-        return tuple(ipaddress.ip_network(part, strict=False) for part in _split(text))
-    except ValueError as error:
-        raise ValidationError(f"not a list of addresses: {error} (for example 10.0.0.0/8, 192.0.2.7)") from None
-
-
-def _address(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    if text.startswith("unix:/") or (host and port.isdigit() and int(port) < 65536):
-        return text
-    raise ValidationError("must be host:port or unix:/path")
-
-
-def _web(text: str) -> str:
-    if text and (urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).netloc):
-        raise ValidationError("must be an address that begins with http:// or https://")
-    return text.rstrip("/")
+def _read(names: Mapping[str, Any], given: Mapping[str, str | None], wrong: dict[str, str]) -> dict[str, Any]:
+    """Field -> value of what is given; what cannot be read is added to `wrong`."""
+    values = {}
+    for name, one in names.items():
+        text, file = given.get(name), given.get(f"{name}_FILE")
+        if file:
+            try:
+                text = Path(file).read_text(encoding="utf-8")
+            except (OSError, ValueError) as error:
+                wrong[f"{name}_FILE"] = f"must be a file that the service can read: {error}"
+                continue
+        text = (text or "").strip()
+        # nobody is trusted where the list is there and empty
+        if text or (name == "TRUSTED_PROXIES" and given.get(name) is not None):
+            try:
+                values[one.name] = one.metadata["read"](text)
+            except ValueError as error:
+                wrong[name] = str(error)
+    return values

@@ -41,6 +41,30 @@ def test_defaults_are_the_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(feed.closed for feed in settings.feeds.values())
 
 
+def test_what_the_example_shows_commented_out_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = dict(re.findall(r"(?m)^#([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text()))
+    shown.pop("DATABASE_URL")  # says how it follows from DATA_DIR
+    settings = load(monkeypatch)
+    for name, value in shown.items():
+        assert load(monkeypatch, **{name: value}) == settings, name
+
+
+def test_an_empty_setting_has_its_default_and_only_a_list_of_proxies_may_be_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = re.findall(r"(?m)^#?([A-Z_]+)=", (ROOT / ".env.example").read_text())
+    settings = load(monkeypatch)
+    assert load(monkeypatch, **dict.fromkeys(set(names) - {"TRUSTED_PROXIES"}, " ")) == settings
+    assert load(monkeypatch, TRUSTED_PROXIES="").trusted_proxies == ()
+
+
+@pytest.mark.parametrize("digits", ["²", "٣", "1_0", "+3", "2.0", "9" * 5000])
+def test_a_number_is_written_in_our_digits(digits: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORKERS": digits, "BIND": f"127.0.0.1:{digits}", "UIS_SILENCE_MINUTES": digits}.items():
+        with pytest.raises(config.WrongSettings, match=f"^wrong settings:\n  {name}: must be "):
+            load(monkeypatch, **{name: value})
+
+
 def test_every_wrong_setting_is_named_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = {
         "BIND": "somewhere",
@@ -59,6 +83,7 @@ def test_every_wrong_setting_is_named_in_one_message(monkeypatch: pytest.MonkeyP
         "PUBLIC_URL": "calls.example.org",
         "EXPIRE_HOURS": "-1",
         "XVB_SILENCE_MINUTES": "soon",
+        "API_KEY_FILE": "/nowhere",
     }
     with pytest.raises(config.WrongSettings) as stopped:
         load(monkeypatch, **wrong)
