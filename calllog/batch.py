@@ -87,9 +87,9 @@ def apply(
 
 
 def insert(
-    db: Database, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], conflict: str
+    db: Database, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], conflict: str = ""
 ) -> None:
-    """One multi-row INSERT. `conflict`: "keep" the row that is there, or "replace" it by id."""
+    """One multi-row INSERT. `conflict`: "keep" the row that is there, "replace" it by id, or fail."""
     if not rows:
         return
     one = f"({', '.join([db.param] * len(columns))})"
@@ -97,9 +97,9 @@ def insert(
     if conflict == "keep":
         # not id = id: it sets the statement's counter back, and the next new row is taken for a duplicate
         sql += f" ON DUPLICATE KEY UPDATE {columns[1]} = {columns[1]}" if on_mysql(db) else " ON CONFLICT DO NOTHING"
-    elif on_mysql(db):
+    elif conflict and on_mysql(db):
         sql += " ON DUPLICATE KEY UPDATE " + ", ".join(f"{c} = VALUES({c})" for c in columns[1:])
-    else:
+    elif conflict:
         sql += " ON CONFLICT (id) DO UPDATE SET " + ", ".join(f"{c} = excluded.{c}" for c in columns[1:])
     db.execute_sql(sql, [value for row in rows for value in row])
 

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from peewee import Database, MySQLDatabase, OperationalError, SqliteDatabase
 from playhouse.migrations import Runner
 
+from config import Stop
 from models import READABLE_BY, VERSION, SchemaInfo, Table
 
 
@@ -136,24 +137,16 @@ def present_schema(db: Database) -> Schema:
     return schema(db) if db.table_exists("schema_info") else Schema()
 
 
-class Newer(Exception):
-    """The call log belongs to a newer release, and this one may not write to it."""
-
-
-class NoWayBack(Exception):
-    """The call log cannot be brought back to that schema: a sentence for the sysadmin."""
-
-
 def upgrade(url: str, log: Callable[[str], None]) -> list[str]:
     """Apply what is missing, one process at a time on each database; returns the names of the applied migrations. A newer
-    call log that this release may write to is left as it is."""
+    call log that this release may write to is left as it is. Raises peewee's errors, and Stop for any other newer one."""
     db = open_database(url, create=True)
     with alone(db), db.connection_context():
         found = present_schema(db)
         if found.version > VERSION:
             if found.writable:
                 return []
-            raise Newer(
+            raise Stop(
                 f"the call log has schema version {found.version}, this release knows {VERSION}: install the newer one"
             )
         runner = Runner(db, str(MIGRATIONS), table_name=HISTORY)
@@ -170,27 +163,25 @@ def downgrade(url: str, version: int, log: Callable[[str], None]) -> list[str]:
     """Take migrations back until a release of this schema version may write; returns the names of those taken back.
 
     Nobody writes meanwhile: the version is 0 until it is done, and what was broken off is finished by the next try (or
-    undone by `upgrade`). Raises NoWayBack before anything is changed.
+    undone by `upgrade`). Raises Stop before anything is changed.
     """
     db = open_database(url, create=True)
     with alone(db), db.connection_context():
         runner = Runner(db, str(MIGRATIONS), table_name=HISTORY)
         applied = [row for row in runner.status() if row.applied]
         if not applied:
-            raise NoWayBack("there is no call log there: run flask db upgrade")
+            raise Stop("there is no call log there: run flask db upgrade")
         found = present_schema(db)
         if found.version > VERSION:
-            raise NoWayBack(f"the call log has schema version {found.version}: only its own release knows the way back")
+            raise Stop(f"the call log has schema version {found.version}: only its own release knows the way back")
         if version < 1 or (found.version and found.version < version):
-            raise NoWayBack(
-                f"the call log has schema version {found.version}, there is none of {version} to go back to"
-            )
+            raise Stop(f"the call log has schema version {found.version}, there is none of {version} to go back to")
         if found.version and found.readable_by <= version:
             return []  # that release writes these tables as they are
         later = [row for row in applied if row.idx > version]
         without = [row.name for row in later if row.path is None or not hasattr(row.load(), "down")]
         if without:
-            raise NoWayBack(f"{', '.join(without)} cannot be taken back")
+            raise Stop(f"{', '.join(without)} cannot be taken back")
         SchemaInfo.update(version=0).where(SchemaInfo.id == 1).execute(db)
         back: list[str] = runner.down(later[0].name) if later else []
         for name in back:

@@ -1,5 +1,6 @@
 """Queries over the call log: one call with its history, search, changes. Each is `query(db, ...)`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -29,6 +30,18 @@ class Story:
     def gave(self, event: CallEvent) -> list[str]:
         """The columns that an event gave."""
         return [name for name, keys in self.sources.items() if event.event_key in keys]
+
+
+def pages(db: Database, size: int, id: Any, *columns: Any) -> Iterator[list[tuple[Any, ...]]]:
+    """(id, columns) of every row of a table, in the order of ids, page by page."""
+    last: Any = 0
+    while True:
+        query = id.model.select(id, *columns).where(id > last).order_by(id).limit(size)
+        rows = list(query.tuples().execute(db))
+        if not rows:
+            return
+        last = rows[-1][0]
+        yield rows
 
 
 def story(db: Database, id: int) -> Story | None:
@@ -200,7 +213,7 @@ def changes(db: Database, after: int, limit: int) -> Changes:
 
 def concerns(call: dict[str, Any], ext: str) -> bool:
     """Whether a call with its legs is one of this extension (or employee's number, for providers that know no extensions):
-    who talked, any leg, or ringing with nobody named yet."""
+    whoever talked, any leg, or ringing with nobody named yet."""
     number = phone(ext)
     named = [part for part in (call, *call["legs"]) if part["employee_ext"] or part["employee_number"]]
     if not named:

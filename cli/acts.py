@@ -18,9 +18,9 @@ def command(since: datetime | None, as_json: bool) -> None:
     """What purge and forget have deleted: acts in Russian, to be filled in, signed and kept for three years."""
     found = acts.records(terminal.settings().data_dir / "acts", since)
     if as_json:
-        for said in found:
-            click.echo(json.dumps(said, ensure_ascii=False))
+        for fields in found:
+            click.echo(json.dumps(fields, ensure_ascii=False))
     elif found:
-        click.echo("\n\n".join(map(acts.told, found)))
+        click.echo("\n\n".join(map(acts.as_text, found)))
     else:
         click.echo("Записей об уничтожении нет.")

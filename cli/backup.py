@@ -1,6 +1,5 @@
 """flask backup: a copy to restore from, made while the service runs."""
 
-import sqlite3
 import sys
 from pathlib import Path
 
@@ -20,21 +19,19 @@ def command(directory: Path, keep: int | None) -> None:
 
     The copy is read back before it gets its name, a moment in UTC. A call log on MySQL has mysqldump (docs/operations.md).
     """
-    settings, box = terminal.settings(), terminal.inbox()
-    try:
-        made = backup.make(settings, box, directory, _tell)
+    settings, inbox = terminal.settings(), terminal.inbox()
+    with terminal.attempt("no backup was made"):
+        made = backup.make(settings, inbox, directory, _progress)
         gone = backup.thin(directory, keep) if keep else []
-    except (backup.Wrong, OSError, sqlite3.Error) as error:
-        terminal.fail(f"no backup was made: {type(error).__name__}: {error}")
-    box.remember(backup_keep=str(keep or 0))
-    for name, said in made.manifest["files"].items():
-        counts = ", ".join(f"{said[table]} {table}" for table in backup.COUNTED.get(name, ()))
+    inbox.remember(backup_keep=str(keep or 0))
+    for name, facts in made.manifest["files"].items():
+        counts = ", ".join(f"{facts[table]} {table}" for table in backup.COUNTED.get(name, ()))
         click.echo(f"{name}: {(made.path / name).stat().st_size} bytes" + (f", {counts}, read back" if counts else ""))
     if backup.call_log_file(settings) is None:
         click.echo("the call log is on MySQL: back it up with mysqldump --single-transaction (docs/operations.md)")
     click.echo(f"backup {made.path}" + (f"; {len(gone)} older deleted, {keep} kept" if keep else ""))
 
 
-def _tell(name: str, left: int, all: int) -> None:
+def _progress(name: str, left: int, all: int) -> None:
     if sys.stderr.isatty():
         click.echo(f"\r{name}: {100 * (all - left) // max(all, 1)} %", err=True, nl=not left)

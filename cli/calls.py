@@ -1,17 +1,16 @@
 """flask calls: the call log, one call whole, and a rebuild with better rules."""
 
 import json
-import sys
 from datetime import datetime
 from typing import Any
 
 import click
-import peewee
 from flask.cli import AppGroup
 
 import models
-from calllog import batch, reading
+from calllog import reading
 from cli import terminal
+from config import Stop
 from upkeep import rebuild
 
 command = AppGroup("calls", help="The call log.")
@@ -27,11 +26,8 @@ def calls_list(since: datetime | None, limit: int, as_json: bool) -> None:
     query = table.select().order_by(table.change_no.desc()).limit(limit)
     if since:
         query = query.where(table.started_at >= since)
-    try:
+    with terminal.attempt("the call log cannot be read"):
         rows = list(query.dicts().execute(terminal.call_log()))
-    except peewee.PeeweeException as error:
-        terminal.fail(f"the call log cannot be read: {type(error).__name__}: {error}")
-        return
     if as_json:
         for row in rows:
             click.echo(json.dumps(row, ensure_ascii=False, default=str))
@@ -45,14 +41,10 @@ def calls_list(since: datetime | None, limit: int, as_json: bool) -> None:
 @click.argument("id", type=int)
 def calls_show(id: int) -> None:
     """One call: its row with the event that gave each column, its parts, and its events with their deliveries."""
-    try:
+    with terminal.attempt("the call log cannot be read"):
         story = reading.story(terminal.call_log(), id)
-    except peewee.PeeweeException as error:
-        terminal.fail(f"the call log cannot be read: {type(error).__name__}: {error}")
-        return
     if story is None:
-        terminal.fail(f"there is no call {id}")
-        return
+        raise Stop(f"there is no call {id}")
     names = {event.event_key: f"event {number}" for number, event in enumerate(story.events, 1)}
     click.echo(f"call {id}")
     rows = []
@@ -84,24 +76,18 @@ def calls_show(id: int) -> None:
 @click.option("--feed", help="Only calls with an event of this feed.")
 def calls_rebuild(dry_run: bool, since: datetime | None, feed: str | None) -> None:
     """Understand again the deliveries that this inbox still holds, and fold every call anew from all its events."""
-    settings, count = terminal.settings(), 0
+    settings, inbox, count = terminal.settings(), terminal.inbox(), 0
     columns: dict[str, list[str]] = {}
-    try:
-        log = terminal.call_log()
+    log = terminal.call_log()
+    with terminal.attempt("the call log cannot be rebuilt now"):
         total = rebuild.count(log, since, feed)
-        bar = click.progressbar(length=total, label="calls", hidden=not sys.stderr.isatty(), file=sys.stderr)
-        with bar:
-            for looked, changes in rebuild.rebuild(
-                log, terminal.inbox(), settings, since=since, feed=feed, dry_run=dry_run
-            ):
+        with terminal.bar("calls", total) as bar:
+            for looked, changes in rebuild.rebuild(log, inbox, settings, since=since, feed=feed, dry_run=dry_run):
                 bar.update(looked)
                 count += len(changes)
                 for id, changed in changes.items():
                     for name, (there, would) in changed.items():
                         columns.setdefault(name, []).append(f"call {id}: {_shown(there)} -> {_shown(would)}")
-    except (peewee.PeeweeException, batch.SchemaDiffers, batch.Restored, batch.Indigestible) as error:
-        terminal.fail(f"the call log cannot be rebuilt now: {type(error).__name__}: {error}")
-        return
     click.echo(f"{count} of {total} calls {'would change' if dry_run else 'changed'}")
     for name, examples in sorted(columns.items(), key=lambda item: -len(item[1])):
         click.echo(f"{name}: {len(examples)}; {'; '.join(examples[:3])}")

@@ -10,7 +10,7 @@ import config
 import models
 from calllog import batch, database
 from cli import terminal
-from config import Settings
+from config import Settings, Stop
 from inbox.state import disks
 from setup import selftest
 
@@ -46,7 +46,7 @@ def command(send: bool) -> None:
         try:
             for sentence in selftest.send(settings, terminal.inbox()):
                 click.echo(f"self-test: {sentence}")
-        except selftest.Failed as failed:
+        except Stop as failed:
             wrong.append("self-test")
             click.echo(f"self-test: WRONG: {failed}")
     if wrong:
@@ -54,15 +54,15 @@ def command(send: bool) -> None:
 
 
 def _check_inbox(settings: Settings) -> str:
-    box = terminal.inbox()
-    box.probe()
-    said = box.check()
-    if said != "ok":
-        raise RuntimeError(said)
-    waiting, since = box.backlog()
-    forwarding = "forwarded by a running service" if box.is_forwarding() else "nothing forwards it now"
+    inbox = terminal.inbox()
+    inbox.probe()
+    integrity = inbox.check()
+    if integrity != "ok":
+        raise RuntimeError(integrity)
+    waiting, since = inbox.backlog()
+    forwarding = "forwarded by a running service" if inbox.is_forwarding() else "nothing forwards it now"
     backlog = f"{waiting} waiting since {terminal.local(since)}" if since else "0 waiting"
-    return f"{box.path}, node {box.node()}, {backlog}, {forwarding}"
+    return f"{inbox.path}, node {inbox.node()}, {backlog}, {forwarding}"
 
 
 def _check_call_log(settings: Settings) -> str:
@@ -80,11 +80,11 @@ def _check_call_log(settings: Settings) -> str:
 
 
 def _check_disk(settings: Settings) -> str:
-    said = [str(disk) for disk in disks(settings)]
-    low = [str(disk) for disk in disks(settings) if disk.low]
+    found = disks(settings)
+    low = [str(disk) for disk in found if disk.low]
     if low:
         raise RuntimeError(f"low: {', '.join(low)}")
-    return ", ".join(said)
+    return ", ".join(map(str, found))
 
 
 def _check_clock(settings: Settings) -> str:

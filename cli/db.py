@@ -3,12 +3,12 @@
 import sys
 
 import click
-import peewee
 from flask.cli import AppGroup
 
 import models
 from calllog import database
 from cli import terminal
+from config import Stop
 from upkeep import transfer
 
 command = AppGroup("db", help="The call log's tables.")
@@ -17,12 +17,9 @@ command = AppGroup("db", help="The call log's tables.")
 @command.command("upgrade")
 def db_upgrade() -> None:
     """Create the tables, or bring them to this release's version. Safe when several start at once."""
-    try:
-        applied = database.upgrade(terminal.settings().database_url, lambda line: click.echo(line))
-    except (database.Newer, peewee.PeeweeException, OSError) as error:
-        terminal.fail(f"not upgraded: {type(error).__name__}: {error}")
-    else:
-        click.echo("the call log is up to date" if not applied else f"schema version {models.VERSION}")
+    with terminal.attempt("not upgraded"):
+        applied = database.upgrade(terminal.settings().database_url, click.echo)
+    click.echo("the call log is up to date" if not applied else f"schema version {models.VERSION}")
 
 
 @command.command("downgrade")
@@ -34,35 +31,22 @@ def db_downgrade(release: str) -> None:
     """
     schema_version = database.RELEASES.get(release) or (int(release) if release.isdecimal() else 0)
     if not schema_version:
-        terminal.fail(
-            f"{release} is no release that this one knows ({', '.join(database.RELEASES)}) and no schema version"
-        )
-        return
-    try:
-        back = database.downgrade(terminal.settings().database_url, schema_version, lambda line: click.echo(line))
-    except (database.NoWayBack, peewee.PeeweeException, OSError) as error:
-        said = str(error) if isinstance(error, database.NoWayBack) else f"{type(error).__name__}: {error}"
-        terminal.fail(f"not downgraded: {said}")
-    else:
-        click.echo(
-            f"schema version {schema_version}" if back else "a release of that version writes the call log as it is"
-        )
+        known = ", ".join(database.RELEASES)
+        raise Stop(f"{release} is no release that this one knows ({known}) and no schema version")
+    with terminal.attempt("not downgraded"):
+        back = database.downgrade(terminal.settings().database_url, schema_version, click.echo)
+    click.echo(f"schema version {schema_version}" if back else "a release of that version writes the call log as it is")
 
 
 @command.command("status")
 def db_status() -> None:
     """Which migrations are applied. Exit status 1 when some are missing."""
-    try:
+    with terminal.attempt("the call log does not answer"):
         rows = database.migrations(terminal.settings().database_url)
-    except peewee.PeeweeException as error:
-        terminal.fail(f"the call log does not answer: {type(error).__name__}: {error}")
-    else:
-        terminal.table(
-            [(name, at.strftime("%Y-%m-%d %H:%M:%S") if at else "missing") for name, at in rows],
-            ("migration", "applied"),
-        )
-        if any(at is None for _, at in rows):
-            sys.exit(1)
+    shown = [(name, f"{at:%Y-%m-%d %H:%M:%S}" if at else "missing") for name, at in rows]
+    terminal.table(shown, ("migration", "applied"))
+    if any(at is None for _, at in rows):
+        sys.exit(1)
 
 
 @command.command("copy")
@@ -73,21 +57,18 @@ def db_copy(target_url: str, again: bool) -> None:
     table is read again and compared. The service may run. TARGET_URL may also come from the environment."""
     counts: dict[str, int] = {}
     source_url = terminal.settings().database_url
-    bar = click.progressbar(length=1, label="copying", hidden=not sys.stderr.isatty(), file=sys.stderr)
     try:
         database.parse_url(target_url)
-        with bar:
+    except ValueError as error:
+        raise Stop(f"TARGET_URL must be {error}") from None
+    try:
+        with terminal.attempt("not copied"), terminal.bar("copying", 1) as bar:
             for step in transfer.copy(source_url, target_url, again, lambda line: click.echo(f"target: {line}")):
                 bar.length = step.total
                 bar.update(step.rows)
                 counts[step.table] = counts.get(step.table, 0) + (step.rows if step.verified else 0)
-    except ValueError as error:
-        terminal.fail(f"TARGET_URL must be {error}")
-    except (transfer.Refused, database.Newer, peewee.PeeweeException, OSError) as error:
-        said = str(error) if isinstance(error, transfer.Refused) else f"{type(error).__name__}: {error}"
-        terminal.fail(f"not copied: {said}")
     except KeyboardInterrupt:
-        terminal.fail("broken off: flask db copy --again empties what was copied and starts anew")
+        raise Stop("broken off: flask db copy --again empties what was copied and starts anew") from None
     click.echo(f"copied and compared: {', '.join(f'{count} {table}' for table, count in counts.items()) or 'no rows'}")
     click.echo(
         "now set DATABASE_URL to the copy and restart the service: what came meanwhile is forwarded again by itself"

@@ -12,7 +12,7 @@ from flask.cli import AppGroup
 import schemas
 import setup
 from cli import terminal
-from config import FeedSettings
+from config import FeedSettings, Stop
 from inbox import now
 from setup import doctor
 from setup.doctor import Report
@@ -39,7 +39,7 @@ def feeds_show(feed: str, curl: bool) -> None:
 def _known(feed: str) -> SetUp:
     entered = setup.feeds().get(feed)
     if entered is None:
-        terminal.fail(f"there is no feed {feed}; there are: {', '.join(setup.feeds())}")
+        raise Stop(f"there is no feed {feed}; there are: {', '.join(setup.feeds())}")
     return entered
 
 
@@ -111,7 +111,7 @@ def _url(feed: FeedSettings, path: str) -> str:
 
 def _curl(feed: FeedSettings, entered: SetUp) -> str:
     if entered.first_notification is None:
-        terminal.fail(f"there is no example of a notification: first_notification in setup/{feed.name}.py")
+        raise Stop(f"there is no example of a notification: first_notification in setup/{feed.name}.py")
     path, fields = entered.first_notification(datetime.now(feed.timezone))
     fields |= {entered.feed.key_field: _key(feed)} if entered.feed.key_field else {}
     body = json.dumps(fields, ensure_ascii=False)

@@ -8,8 +8,8 @@ import click
 import peewee
 from flask.cli import with_appcontext
 
-from calllog import batch
 from cli import terminal
+from config import Stop
 from inbox import now
 from schemas.fields import phone
 from upkeep import acts, backup, retention
@@ -33,34 +33,30 @@ def command(number: str, again: bool, why: str, yes: bool, yes_own: bool) -> Non
     """
     number = phone(number.strip())
     if again == bool(number):
-        terminal.fail("name a number, or --again")
+        raise Stop("name a number, or --again")
     if number and not (number.isascii() and number.isdigit() and len(number) >= SHORTEST):
-        terminal.fail("that is no phone number")
+        raise Stop("that is no phone number")
     if number in numbers_in(why):
-        terminal.fail("--why must not hold the number: the record is kept for three years")
-    settings, box, log = terminal.settings(), terminal.inbox(), terminal.call_log()
+        raise Stop("--why must not hold the number: the record is kept for three years")
+    settings, inbox, log = terminal.settings(), terminal.inbox(), terminal.call_log()
     who = Forgotten(settings.inbox_dir)
-    try:
+    with terminal.attempt("nothing was deleted"):
+        own = retention.own(log, number) if number else {}
+        if own and not yes_own:
+            counts = ", ".join(f"{count} in {column}" for column, count in own.items())
+            raise Stop(f"it is one of the company's own ({counts}); --yes-own forgets it where it was the client")
+        if number and not yes:
+            _confirm(number, bool(own))
+    kind, why = ("forget", why) if number else ("again", why if why != WHY else AGAIN)
+    failed = "not all was deleted, run flask forget --again"
+    with terminal.attempt(failed), acts.record(settings, inbox.node(), kind, why) as record:
         if number:
-            own = retention.own(log, number)
-            if own and not yes_own:
-                counts = ", ".join(f"{count} in {column}" for column, count in own.items())
-                terminal.fail(
-                    f"it is one of the company's own ({counts}); --yes-own forgets it where it was the client"
-                )
-            if not yes:
-                _confirm(number, bool(own))
-        kind, why = ("forget", why) if number else ("again", why if why != WHY else AGAIN)
-        with acts.record(settings.data_dir / "acts", box.node(), settings.timezone, kind, why) as record:
-            if number:
-                with who.held():
-                    record.said["digest"] = who.add(now(), number, own=bool(own))
-                record.begin()
-            gone = _sweep(who.only(number) if number else who, record, "deleting")
-    except (peewee.PeeweeException, batch.SchemaDiffers) as error:
-        terminal.fail(f"not all was deleted: {type(error).__name__}: {error}; run flask forget --again")
+            with who.held():
+                record.fields["digest"] = who.add(now(), number, own=bool(own))
+            record.begin()
+        gone = _sweep(who.only(number) if number else who, record, "deleting")
     click.echo("deleted: " + (", ".join(f"{count} {name}" for name, count in gone.items()) or "nothing was there"))
-    for what, empty in (("inbox", box.truncate_log()), ("call log", retention.truncate_log(log))):
+    for what, empty in (("inbox", inbox.truncate_log()), ("call log", retention.truncate_log(log))):
         if not empty:
             click.echo(f"a reader holds the {what}'s -wal file, deleted bytes may be in it until the service restarts")
     if isinstance(log, peewee.MySQLDatabase):
@@ -75,18 +71,17 @@ def _confirm(number: str, own: bool) -> None:
     there = _sweep(trial.only(number), None, "looking")
     click.echo("there are: " + (", ".join(f"{count} {name}" for name, count in there.items()) or "none"))
     if not sys.stdin.isatty():
-        terminal.fail("nothing was deleted: --yes deletes without asking")
+        raise Stop("--yes deletes without asking")
     if not click.confirm("Delete them for good?"):
-        terminal.fail("nothing was deleted")
+        raise Stop("as you say")
 
 
 def _sweep(who: Forgotten, record: acts.Record | None, label: str) -> dict[str, int]:
     """Counts of what the sweep found, with a progress bar on a terminal."""
-    log, box, settings = terminal.call_log(), terminal.inbox(), terminal.settings()
+    log, inbox, settings = terminal.call_log(), terminal.inbox(), terminal.settings()
     gone: dict[str, int] = {}
-    length = retention.steps(log, box) if sys.stderr.isatty() else 0
-    with click.progressbar(length=length, label=label, hidden=not sys.stderr.isatty(), file=sys.stderr) as bar:
-        for bite in retention.sweep(log, box, settings, who, record):
+    with terminal.bar(label, retention.steps(log, inbox) if sys.stderr.isatty() else 0) as bar:
+        for bite in retention.Sweep(log, inbox, settings, who, record).run():
             bar.update(1)
             for name, count in bite.items():
                 gone[name] = gone.get(name, 0) + count
@@ -95,28 +90,27 @@ def _sweep(who: Forgotten, record: acts.Record | None, label: str) -> dict[str, 
 
 def _copies(at: datetime) -> list[str]:
     """Until when backups still hold what was deleted."""
-    box = terminal.inbox()
-    said = []
-    directory = box.fact("backup_directory")
-    if not directory:
-        said.append(
-            "no flask backup was made here: any copy made before now still holds it; delete such copies yourself"
-        )
-    else:
-        before = [one for one in backup.backups(Path(directory)) if one.at <= at]
-        keep = int(box.fact("backup_keep") or 0)
-        if not before:
-            said.append(f"{directory} has no backup that holds it")
-        else:
-            said.append(f"{len(before)} backups in {directory} may hold it, the newest is {before[-1].path.name}")
-            if keep:
-                until = at + timedelta(days=keep)
-                said.append(f"with a backup a day and --keep {keep} the last of them is gone on {until:%Y-%m-%d}")
-            else:
-                said.append("nothing deletes them by itself: flask backup --keep N does, or delete them yourself")
-        said.append("when one of them is restored by flask restore, the number is deleted from it again")
+    inbox = terminal.inbox()
+    directory = inbox.fact("backup_directory")
+    lines = (
+        _backups(Path(directory), int(inbox.fact("backup_keep") or 0), at)
+        if directory
+        else ["no flask backup was made here: any copy made before now still holds it; delete such copies yourself"]
+    )
     log = backup.call_log_file(terminal.settings())
-    for folder in {box.directory, log.parent if log else box.directory}:
+    for folder in {inbox.directory, log.parent if log else inbox.directory}:
         for aside in sorted(folder.glob("*.before-*")):
-            said.append(f"{aside} was kept by a restore and may hold it: delete it")
-    return said
+            lines.append(f"{aside} was kept by a restore and may hold it: delete it")
+    return lines
+
+
+def _backups(directory: Path, keep: int, at: datetime) -> list[str]:
+    before = [one for one in backup.backups(directory) if one.at <= at]
+    again = "when one of them is restored by flask restore, the number is deleted from it again"
+    if not before:
+        return [f"{directory} has no backup that holds it", again]
+    if keep:
+        gone = f"with a backup a day and --keep {keep} the last of them is gone on {at + timedelta(days=keep):%Y-%m-%d}"
+    else:
+        gone = "nothing deletes them by itself: flask backup --keep N does, or delete them yourself"
+    return [f"{len(before)} backups in {directory} may hold it, the newest is {before[-1].path.name}", gone, again]

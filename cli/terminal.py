@@ -1,18 +1,24 @@
-"""What the commands share: the application's parts, moments as a person writes them, tables of text, a way to fail."""
+"""What the commands share: the application, moments as a person writes them, tables of text, sentences on failure."""
 
+import sqlite3
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 import peewee
 from flask import current_app
 
-from calllog import database
-from config import Settings
-from inbox import Inbox
+from calllog import batch, database
+from config import Settings, Stop
+from inbox import Inbox, Unavailable
+
+# What a command may meet: a database, a disk or an inbox that is away or differs.
+EXPECTED = (peewee.PeeweeException, batch.SchemaDiffers, batch.Restored, batch.Indigestible, Unavailable, OSError,
+            sqlite3.Error)  # fmt: skip
 
 since_option = click.option(
     "--since", type=click.DateTime(), help="Only those received since this moment (TIMEZONE's wall clock)."
@@ -34,11 +40,11 @@ def inbox() -> Inbox:
     return found
 
 
-def _use(box: Inbox) -> None:
+def _use(inbox: Inbox) -> None:
     """No restore while a command is at work, nor a command while a restore is."""
-    if box.directory not in _used:
-        box.use()
-        _used.add(box.directory)
+    if inbox.directory not in _used:
+        inbox.use()
+        _used.add(inbox.directory)
 
 
 _used: set[Path] = set()
@@ -47,11 +53,9 @@ _used: set[Path] = set()
 def call_log() -> peewee.Database:
     """The call log, connected; a sentence and exit status 1 when it does not answer."""
     _use(current_app.extensions["connector"].inbox)
-    try:
+    with attempt("the call log does not answer"):
         db = database.open_database(settings().database_url)
         db.connect()
-    except peewee.PeeweeException as error:
-        fail(f"the call log does not answer: {type(error).__name__}: {error}")
     return db
 
 
@@ -75,7 +79,19 @@ def table(rows: Iterable[tuple[Any, ...]], head: tuple[str, ...]) -> None:
         click.echo("  ".join(value.ljust(width) for value, width in zip(line, widths, strict=True)).rstrip())
 
 
-def fail(message: str) -> NoReturn:
-    """Say what is wrong on stderr; exit status 1."""
-    click.echo(message, err=True)
-    sys.exit(1)
+@contextmanager
+def attempt(failed: str) -> Iterator[None]:
+    """What may fail for a reason that the sysadmin can mend: the command then ends on a sentence that begins with `failed`.
+    Any other exception is a fault of ours and keeps its traceback."""
+    try:
+        yield
+    except Stop as stop:
+        raise Stop(f"{failed}: {stop.message}") from None
+    except EXPECTED as error:
+        owner = "; run it as the user whom DATA_DIR belongs to" if isinstance(error, PermissionError) else ""
+        raise Stop(f"{failed}: {type(error).__name__}: {error}{owner}") from error
+
+
+def bar(label: str, length: int) -> Any:
+    """A progress bar, where stderr is a terminal."""
+    return click.progressbar(length=length, label=label, hidden=not sys.stderr.isatty(), file=sys.stderr)

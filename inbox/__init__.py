@@ -73,7 +73,7 @@ class Inbox:
         self.waiting, self.settle, self.trouble = life.waiting, life.settle, life.trouble
         self.position, self.reach = life.position, life.reach
         self.requeue, self.take_up, self.replay = life.requeue, life.take_up, life.replay
-        self.purge, self.erase, self.erase_mentions = life.purge, life.erase, life.erase_mentions
+        self.past, self.purge, self.erase, self.erase_mentions = life.past, life.purge, life.erase, life.erase_mentions
         self.claim, self.placement, self.placed = life.claim, life.placement, life.placed
         self.delivery, self.deliveries, self.with_event = life.delivery, life.deliveries, life.with_event
         self.pages, self.stream = life.pages, life.stream

@@ -145,18 +145,23 @@ class Deliveries:
 
     def purge(self, before: int, dead: bool | int = False) -> dict[str, int]:
         """Delete forwarded and ignored deliveries received before the moment, dead ones only when told to (or before a
-        moment of their own), waiting ones never; returns how many of each state."""
-        gone: dict[str, int] = {}
-        for state, moment in ((FORWARDED, before), (IGNORED, before), (DEAD, before if dead is True else int(dead))):
-            if moment:
-                gone[state] = self._in_bites(
-                    "DELETE FROM deliveries WHERE id IN "
-                    "(SELECT id FROM deliveries WHERE received_at < ? AND state = ? ORDER BY id LIMIT ?)",
-                    (moment, state),
-                )
+        moment of their own), waiting ones never; returns how many of each state. Answers to make-call go with them."""
+        statement = (
+            "DELETE FROM deliveries WHERE id IN "
+            "(SELECT id FROM deliveries WHERE state = ? AND received_at < ? ORDER BY id LIMIT ?)"
+        )
+        gone = {state: self._in_bites(statement, (state, at)) for state, at in _terms(before, dead).items()}
         with self._file.writing() as db:
-            db.execute("DELETE FROM placements WHERE placed_at < ?", (before,))
-        return gone
+            placements = db.execute("DELETE FROM placements WHERE placed_at < ?", (before,)).rowcount
+        return gone | ({"placements": placements} if placements else {})
+
+    def past(self, before: int, dead: bool | int = False) -> dict[str, int]:
+        """How many `purge` would delete."""
+        db = self._file.connection()
+        count = "SELECT count(*) FROM deliveries WHERE state = ? AND received_at < ?"
+        there = {state: db.execute(count, (state, at)).fetchone()[0] for state, at in _terms(before, dead).items()}
+        placements = db.execute("SELECT count(*) FROM placements WHERE placed_at < ?", (before,)).fetchone()[0]
+        return there | ({"placements": placements} if placements else {})
 
     def _in_bites(self, statement: str, values: tuple[Any, ...]) -> int:
         """Run a statement whose last parameter is a LIMIT until it finds no more; returns how many rows it changed."""
@@ -287,3 +292,9 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
         client_address=client_address,
         id=id,
     )
+
+
+def _terms(before: int, dead: bool | int) -> dict[str, int]:
+    """State -> the moment before which its deliveries are purged."""
+    terms = {FORWARDED: before, IGNORED: before, DEAD: before if dead is True else int(dead)}
+    return {state: moment for state, moment in terms.items() if moment}

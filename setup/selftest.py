@@ -13,7 +13,7 @@ import requests
 import urllib3
 
 import setup
-from config import FeedSettings, Settings
+from config import FeedSettings, Settings, Stop
 from inbox import IGNORED, Inbox, now
 from schemas.body_key import split_body
 from server.logs import masked
@@ -36,13 +36,9 @@ REFUSALS = {
 }
 
 
-class Failed(Exception):
-    """The self-test did not come through; the sentence says what to mend."""
-
-
 def send(settings: Settings, inbox: Inbox) -> Iterator[str]:
     """Post a delivery that is ignored by design to the first open feed that has one, and follow it. Yields a sentence for
-    each thing found to be well; raises Failed at the first that is not."""
+    each thing found to be well; raises Stop at the first that is not."""
     feed, entered = _feed(settings)
     assert entered.self_test
     mark = f"self-test-{secrets.token_hex(8)}"
@@ -62,15 +58,15 @@ def send(settings: Settings, inbox: Inbox) -> Iterator[str]:
     for stored in inbox.stream(feed.name, began - 60_000):
         if mark.encode() in stored.delivery.body:
             if stored.delivery.body != stored_body:
-                raise Failed(
+                raise Stop(
                     f"it arrived changed: something on the way rewrites bodies; flask inbox show {stored.delivery.id}"
                 )
             if stored.outcome.state != IGNORED:
-                raise Failed(f"it is {stored.outcome.state}, not ignored: flask inbox show {stored.delivery.id}")
+                raise Stop(f"it is {stored.outcome.state}, not ignored: flask inbox show {stored.delivery.id}")
             yield f"it is delivery {stored.delivery.id} of this inbox"
             break
     else:
-        raise Failed(
+        raise Stop(
             f"it was answered, but it is not in this inbox ({inbox.path}): PUBLIC_URL leads to another node, or the "
             "service there runs with another DATA_DIR"
         )
@@ -86,11 +82,11 @@ def _feed(settings: Settings) -> tuple[FeedSettings, SetUp]:
     for name, entered in known.items():
         if not settings.feeds[name].closed:
             return settings.feeds[name], entered
-    raise Failed(f"no open feed has a self-test: set one of {', '.join(f'{name.upper()}_KEY' for name in known)}")
+    raise Stop(f"no open feed has a self-test: set one of {', '.join(f'{name.upper()}_KEY' for name in known)}")
 
 
 def _post(url: str, body: bytes) -> tuple[int, "requests.structures.CaseInsensitiveDict[str]", str]:
-    """(status, headers, the beginning of the answer) of a POST that follows no redirect. Raises Failed, in words."""
+    """(status, headers, the beginning of the answer) of a POST that follows no redirect. Raises Stop, in words."""
     host, deadline = urlsplit(url).hostname, time.monotonic() + 2 * SECONDS
     with requests.Session() as session:
         session.trust_env = False  # as a provider: no proxy, no authority and no password of this machine's
@@ -110,15 +106,15 @@ def _post(url: str, body: bytes) -> tuple[int, "requests.structures.CaseInsensit
                         break
                 return answer.status_code, answer.headers, text.decode("utf-8", "replace")
         except requests.exceptions.SSLError as error:
-            raise Failed(f"TLS: {_certificate(error)}") from None
+            raise Stop(f"TLS: {_certificate(error)}") from None
         except (requests.exceptions.ConnectTimeout, requests.exceptions.ReadTimeout) as error:
             what = "no connection to" if isinstance(error, requests.exceptions.ConnectTimeout) else "no answer from"
-            raise Failed(
+            raise Stop(
                 f"{what} {host} within {SECONDS} s: a firewall, or a public address that cannot be reached from inside "
                 "(then try from outside), or a proxy that waits for a service that hangs"
             ) from None
         except requests.exceptions.RequestException as error:
-            raise Failed(_unreachable(error, host)) from None
+            raise Stop(_unreachable(error, host)) from None
 
 
 def _cause(error: BaseException, kind: type[BaseException]) -> BaseException | None:
@@ -161,7 +157,7 @@ def _unreachable(error: Exception, host: str | None) -> str:
 
 def _judge(settings: Settings, feed: FeedSettings, refusals: dict[str, str], status: int,
            headers: "requests.structures.CaseInsensitiveDict[str]", text: str) -> None:  # fmt: skip
-    """Nothing when it was answered as by design; raises Failed otherwise."""
+    """Nothing when it was answered as by design; raises Stop otherwise."""
     try:
         answer = json.loads(text)
     except ValueError:
@@ -172,25 +168,25 @@ def _judge(settings: Settings, feed: FeedSettings, refusals: dict[str, str], sta
         return
     if 300 <= status < 400:
         to = urlsplit(headers.get("Location", ""))
-        raise Failed(
+        raise Stop(
             f"{status}, a redirect to {_printable(f'{to.scheme}://{to.netloc}{to.path}')}: no provider follows one; "
             "PUBLIC_URL must be the address that answers itself (https, the right host, no slash added)"
         )
     if code in refusals:
-        raise Failed(f"{status} {code}: {refusals[code].format(name=feed.name.upper())}")
+        raise Stop(f"{status} {code}: {refusals[code].format(name=feed.name.upper())}")
     if code and "message" in said:
-        raise Failed(f"{status} {_plain(code)}: {_plain(str(said['message']))}")
+        raise Stop(f"{status} {_plain(code)}: {_plain(str(said['message']))}")
     whose = f"{status} from {_plain(headers.get('Server', '') or 'a server that does not name itself')}{_title(text)}"
     if status in (502, 503, 504):
-        raise Failed(
+        raise Stop(
             f"{whose}: the proxy answers, the connector behind it does not: is the service running, and does the proxy "
             f"pass to BIND ({settings.bind})?"
         )
     if status in (401, 403):
-        raise Failed(f"{whose}: the proxy itself asks for a password or refuses: let the feeds' addresses through")
+        raise Stop(f"{whose}: the proxy itself asks for a password or refuses: let the feeds' addresses through")
     if status == 413:
-        raise Failed(f"{whose}: the proxy takes no body of this size: client_max_body_size")
-    raise Failed(
+        raise Stop(f"{whose}: the proxy takes no body of this size: client_max_body_size")
+    raise Stop(
         f"{whose}: not the connector's answer: PUBLIC_URL leads to another site, or the proxy does not pass "
         f"{urlsplit(settings.public_url).path or '/'} to the connector"
     )

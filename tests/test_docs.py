@@ -40,12 +40,12 @@ def mentions(text: str, name: str) -> bool:
 
 
 def commands(group: click.Group, path: str = "") -> dict[str, click.Command]:
-    """`db upgrade` -> its command, for all of ours (Flask's own run, shell and routes are not)."""
+    """`db upgrade` -> its command, for all of ours (Flask's own are not; a hidden one only says what to type instead)."""
     found: dict[str, click.Command] = {}
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             found |= commands(command, f"{name} ")
-        elif command.callback is not None and (path or command in OURS):
+        elif command.callback is not None and not command.hidden and (path or command in OURS):
             found[path + name] = command
     return found
 

@@ -11,11 +11,16 @@ import pwd
 import secrets
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from config import Settings
+from upkeep import files
+
+LOG = "acts.jsonl"
 
 METHOD = (
     "удаление записей из базы данных средствами СУБД; файлы SQLite — с затиранием удалённого нулями (secure_delete) и "
@@ -39,12 +44,34 @@ CATEGORIES = {
     "facts": "служебные заметки коннектора",
 }
 
+KINDS = {"purge": "удаление по сроку хранения", "forget": "удаление данных человека", "again": "повторное удаление"}
+
+ACT = """АКТ ОБ УНИЧТОЖЕНИИ ПЕРСОНАЛЬНЫХ ДАННЫХ № {id}
+(приказ Роскомнадзора от 28.10.2022 № 179)
+1. Оператор (наименование или Ф. И. О., адрес): ______________________________________
+2. Обработчик по поручению оператора, если есть (наименование или Ф. И. О., адрес): ____________
+3. Субъект персональных данных: {subject}
+   Ф. И. О. субъекта: ______________________________________
+4. Уничтоженные персональные данные (категория — сколько записей):
+{rows}{period}
+5. Информационная система: коннектор АТС — 1С, узел {node} (сервер {host}): журнал звонков и приёмный ящик
+6. Способ уничтожения: {method}
+7. Причина уничтожения: {why}
+8. Дата уничтожения: {began_at} — {ended}{unfinished}
+9. Уничтожил (Ф. И. О., должность, подпись): ____________________________ / ____________
+
+Выгрузка из журнала регистрации событий (DATA_DIR/acts/acts.jsonl)
+   {began_at} — {ended}; {what}; пользователь системы {by}; узел {node}
+   субъект: {whose}; причина: {why}
+   записей: {numbers}
+Подписанный акт и выгрузка хранятся три года."""
+
 
 @dataclass(slots=True)
 class Record:
     """One destruction as it goes on; `add` counts what was deleted."""
 
-    said: dict[str, Any]
+    fields: dict[str, Any]
     path: Path
     counts: dict[str, int] = field(default_factory=dict)
     begun: bool = False
@@ -52,7 +79,7 @@ class Record:
     def begin(self) -> None:
         """To be called before the first row goes."""
         if not self.begun:
-            _append(self.path, {**self.said, "what": "began"})
+            files.append(self.path, _line({**self.fields, "what": "began"}))
             self.begun = True
 
     def add(self, counts: Mapping[str, int]) -> None:
@@ -62,10 +89,11 @@ class Record:
 
 
 @contextmanager
-def record(directory: Path, node: str, zone: Any, kind: str, why: str, **more: str) -> Iterator[Record]:
-    """A destruction record, in `directory`, of a kind (`purge`, `forget`); `zone` of its moments is the call log's. It is
-    written only if something was begun, and also when it is broken off by an exception."""
-    said = {
+def record(settings: Settings, node: str, kind: str, why: str, **more: str) -> Iterator[Record]:
+    """A destruction record of a kind (KINDS), its moments wall clock in TIMEZONE. It is written only if something was
+    begun, and also when it is broken off by an exception."""
+    zone = settings.timezone
+    fields = {
         "id": secrets.token_hex(8),
         "kind": kind,
         "why": why,
@@ -76,7 +104,7 @@ def record(directory: Path, node: str, zone: Any, kind: str, why: str, **more: s
         "sudo_user": os.environ.get("SUDO_USER", ""),
         **more,
     }
-    one = Record(said, directory / "acts.jsonl")
+    one = Record(fields, settings.data_dir / "acts" / LOG)
     whole = False
     try:
         yield one
@@ -84,84 +112,66 @@ def record(directory: Path, node: str, zone: Any, kind: str, why: str, **more: s
     finally:
         if one.begun:
             counts = {name: count for name, count in one.counts.items() if count}
-            _append(one.path, {**said, "what": "ended", "ended_at": _now(zone), "counts": counts, "whole": whole})
+            files.append(
+                one.path, _line({**fields, "what": "ended", "ended_at": _now(zone), "counts": counts, "whole": whole})
+            )
 
 
 def records(directory: Path, since: datetime | None = None) -> list[dict[str, Any]]:
     """The records, the oldest first, begun not before `since` (wall clock in TIMEZONE); one that was broken off without a
     word has no `counts`."""
     found: dict[str, dict[str, Any]] = {}
-    path = directory / "acts.jsonl"
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                said = json.loads(line)
-            except ValueError:  # a crash in the middle of a line
-                continue
-            found[said["id"]] = said
-    return [said for said in found.values() if since is None or said["began_at"] >= f"{since:%Y-%m-%d %H:%M:%S}"]
+    for line in _lines(directory / LOG):
+        with suppress(ValueError):  # a crash in the middle of a line
+            fields = json.loads(line)
+            found[fields["id"]] = fields
+    return [one for one in found.values() if since is None or one["began_at"] >= f"{since:%Y-%m-%d %H:%M:%S}"]
 
 
 def merge(directory: Path, other: Path) -> None:
-    """Lines of another log (a backup's) that this one lacks."""
-    mine, theirs = directory / "acts.jsonl", other / "acts.jsonl"
-    if theirs.exists():
-        there = set(mine.read_text(encoding="utf-8").splitlines()) if mine.exists() else set()
-        for line in theirs.read_text(encoding="utf-8").splitlines():
-            if line and line not in there:
-                _append(mine, line)
+    """Add the lines of another log (a backup's) that this one lacks."""
+    there = set(_lines(directory / LOG))
+    new = [line for line in _lines(other / LOG) if line and line not in there]
+    if new:
+        files.append(directory / LOG, "".join(f"{line}\n" for line in new))
 
 
-def told(said: dict[str, Any]) -> str:
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def as_text(fields: Mapping[str, Any]) -> str:
     """A record as the act and the export from the log, in Russian, with blanks for what only the operator knows."""
-    counts = said.get("counts")
+    counts, digest = fields.get("counts"), fields.get("digest")
     if counts is None:
-        rows = ["      прервано: сколько удалено, неизвестно; удаление следовало повторить"]
+        rows = "      прервано: сколько удалено, неизвестно; удаление следовало повторить"
     else:
-        rows = [f"      {CATEGORIES.get(name, name)} — {count}" for name, count in counts.items()]
-    if said.get("digest"):
-        subject = f"обращение № ____________ (отпечаток номера в системе: {said['digest']})"
+        rows = "\n".join(f"      {CATEGORIES.get(name, name)} — {count}" for name, count in counts.items())
+        rows = rows or "      ничего не найдено"
+    if digest:
+        subject = f"обращение № ____________ (отпечаток номера в системе: {digest})"
     else:
-        subject = "лица, чьи звонки получены в указанный период (срок хранения истёк)"
-    period = f"\n   Период данных: {said['period']}" if said.get("period") else ""
-    by = said["user"] + (f" (через sudo: {said['sudo_user']})" if said["sudo_user"] else "")
-    ended = said.get("ended_at", "не завершено")
-    unfinished = "" if said.get("whole") else "\n   Внимание: удаление было прервано, см. следующие записи."
-    return f"""АКТ ОБ УНИЧТОЖЕНИИ ПЕРСОНАЛЬНЫХ ДАННЫХ № {said["id"]}
-(приказ Роскомнадзора от 28.10.2022 № 179)
-1. Оператор (наименование или Ф. И. О., адрес): ______________________________________
-2. Обработчик по поручению оператора, если есть (наименование или Ф. И. О., адрес): ____________
-3. Субъект персональных данных: {subject}
-   Ф. И. О. субъекта: ______________________________________
-4. Уничтоженные персональные данные (категория — сколько записей):
-{chr(10).join(rows)}{period}
-5. Информационная система: коннектор АТС — 1С, узел {said["node"]} (сервер {said["host"]}): журнал звонков и приёмный ящик
-6. Способ уничтожения: {METHOD}
-7. Причина уничтожения: {said["why"]}
-8. Дата уничтожения: {said["began_at"]} — {ended}{unfinished}
-9. Уничтожил (Ф. И. О., должность, подпись): ____________________________ / ____________
-
-Выгрузка из журнала регистрации событий (DATA_DIR/acts/acts.jsonl)
-   {said["began_at"]} — {ended}; {KINDS.get(said["kind"], said["kind"])}; пользователь системы {by}; узел {said["node"]}
-   субъект: {said.get("digest") or "срок хранения истёк"}; причина: {said["why"]}
-   записей: {", ".join(f"{name} {count}" for name, count in (counts or {}).items()) or "неизвестно"}
-Подписанный акт и выгрузка хранятся три года."""
+        subject = "лица, чьи звонки получены в указанный период"
+    return ACT.format_map(
+        {
+            **fields,
+            "method": METHOD,
+            "subject": subject,
+            "rows": rows,
+            "period": f"\n   Период данных: {fields['period']}" if fields.get("period") else "",
+            "by": fields["user"] + (f" (через sudo: {fields['sudo_user']})" if fields["sudo_user"] else ""),
+            "ended": fields.get("ended_at", "не завершено"),
+            "unfinished": "" if fields.get("whole") else "\n   Внимание: удаление было прервано, см. следующие записи.",
+            "what": KINDS.get(fields["kind"], fields["kind"]),
+            "whose": digest or "лица, чьи звонки получены в указанный период",
+            "numbers": ", ".join(f"{name} {count}" for name, count in (counts or {}).items())
+            or ("0" if counts == {} else "неизвестно"),
+        }
+    )
 
 
-KINDS = {"purge": "удаление по сроку хранения", "forget": "удаление данных человека", "again": "повторное удаление"}
-
-
-def _append(path: Path, said: dict[str, Any] | str) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    line = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        size = os.fstat(fd).st_size
-        broken = bool(size) and os.pread(fd, 1, size - 1) != b"\n"
-        os.write(fd, f"{chr(10) * broken}{line}\n".encode())
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _line(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, ensure_ascii=False) + "\n"
 
 
 def _now(zone: Any) -> str:

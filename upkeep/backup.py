@@ -1,4 +1,4 @@
-"""Backup and restore of what this node keeps in files: inbox, call log on SQLite, who was forgotten, destruction records.
+"""Backup and restore of this node's files: inbox, call log on SQLite, the list of the forgotten, destruction records.
 
 A backup is a directory named by its moment in UTC; it bears that name only when it is whole and was read back. The call
 log is copied before the inbox: whatever the log's copy lacks, the inbox's copy still has, and forwards again
@@ -7,23 +7,25 @@ log is copied before the inbox: whatever the log's copy lacks, the inbox's copy 
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import re
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from calllog import database
-from config import Settings
+from config import Settings, Stop
 from inbox import Inbox, now, read_position
 from models import Position
-from upkeep import acts, retention
+from upkeep import acts, files, retention
 from upkeep.forgotten import Forgotten
 
 VERSION = 1  # of the manifest
@@ -35,18 +37,14 @@ COUNTED = {
 }
 PAGES = 2000  # of the database, copied at once
 
-# What nobody remembers after a lost disk: how far readers of the call log had come. No fewer than any number they may hold:
-# a burst, one rebuild of every call, and a hundred changes a second since the copy (docs/decisions/0010-forgetting.md).
+# After a lost disk nobody remembers how far readers of the call log had come. The estimate is above any number that they
+# hold: a burst, one rebuild of every call, a hundred changes a second since the copy (docs/decisions/0010-forgetting.md).
 JUMP, CHANGES_A_SECOND = 100_000, 100
 MARGIN = 1000  # the position is remembered after the commit, and not synced
 
 _LOG_POSITION = (
     "SELECT max(change_no, coalesce((SELECT max(change_no) FROM calls), 0)), incarnation FROM change_counter"
 )
-
-
-class Wrong(Exception):
-    """A backup cannot be made, or is not to be restored: a sentence for the sysadmin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,27 +79,27 @@ def call_log_file(settings: Settings) -> Path | None:
 # -------------------------------------------------------------------------------------------------------------- backup
 
 
-def make(settings: Settings, inbox: Inbox, directory: Path, tell: Callable[[str, int, int], None]) -> Backup:
-    """A new backup in `directory`, verified; `tell` is told (file, pages left, pages) as it goes. The service may run.
-    Raises Wrong, OSError and sqlite3.Error, and leaves nothing behind then."""
+def make(settings: Settings, inbox: Inbox, directory: Path, progress: Callable[[str, int, int], None]) -> Backup:
+    """A new backup in `directory`, verified; `progress` is called with (file, pages left, pages). The service may run.
+    Raises Stop, OSError and sqlite3.Error, and leaves nothing behind then."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone_in(directory):
         for left in directory.glob(".*.part"):  # of one that was killed
             shutil.rmtree(left)
         stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         if (directory / stamp).exists():
-            raise Wrong(f"there is a backup {stamp} already: less than a second ago")
+            raise Stop(f"there is a backup {stamp} already: less than a second ago")
         part = directory / f".{stamp}.part"
         part.mkdir(mode=0o700)
         try:
-            manifest = _fill(settings, inbox, part, tell)
-            _write(part / MANIFEST, json.dumps(manifest, indent=1).encode())
-            _sync(part)
+            manifest = _fill(settings, inbox, part, progress)
+            files.write(part / MANIFEST, json.dumps(manifest, indent=1).encode())
+            files.sync(part)
             part.rename(directory / stamp)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
-        _sync(directory)
+        files.sync(directory)
     inbox.remember(backup_directory=str(directory.absolute()), backup_at=str(now()))
     return Backup(directory / stamp, manifest)
 
@@ -116,37 +114,37 @@ def thin(directory: Path, keep: int) -> list[Path]:
     return gone
 
 
-def _fill(settings: Settings, inbox: Inbox, part: Path, tell: Callable[[str, int, int], None]) -> dict[str, Any]:
+def _fill(settings: Settings, inbox: Inbox, part: Path, progress: Callable[[str, int, int], None]) -> dict[str, Any]:
     log = call_log_file(settings)
     sources = {INBOX: inbox.path}
     if log is not None:
         if not log.exists():
-            raise Wrong(f"there is no call log at {log}: run flask db upgrade")
+            raise Stop(f"there is no call log at {log}: run flask db upgrade")
         sources = {CALLS: log, **sources}  # the log first, see above
     inbox.node()  # the inbox is there, even where nothing ever came
     manifest: dict[str, Any] = {"version": VERSION, "at": now(), "node": inbox.node(), "files": {}}
     for name, source in sources.items():
-        _copy(source, part / name, lambda left, all, name=name: tell(name, left, all))  # type: ignore[misc]
-        manifest["files"][name] = {"sha256": _sha256(part / name), **_looked_at(part / name)}
+        _copy(source, part / name, partial(progress, name))
+        manifest["files"][name] = {"sha256": files.sha256(part / name), **_looked_at(part / name)}
     kept = Forgotten(settings.inbox_dir)
     with kept.held():
         for source in (settings.inbox_dir / "forgotten", settings.data_dir / "acts" / "acts.jsonl"):
             if source.exists():
-                _write(part / source.name, source.read_bytes())
-                manifest["files"][source.name] = {"sha256": _sha256(part / source.name)}
+                files.write(part / source.name, source.read_bytes())
+                manifest["files"][source.name] = {"sha256": files.sha256(part / source.name)}
     return manifest
 
 
-def _copy(source: Path, target: Path, tell: Callable[[int, int], None]) -> None:
+def _copy(source: Path, target: Path, progress: Callable[[int, int], None]) -> None:
     """SQLite's online copy of one moment: the snapshot is held, or every commit beside it would begin the copy anew."""
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     with contextlib.closing(_open(source, "ro")) as there, contextlib.closing(_open(target, "rw")) as copy:
         there.execute("BEGIN")
         there.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        there.backup(copy, pages=PAGES, progress=lambda _, left, all: tell(left, all), sleep=0)
+        there.backup(copy, pages=PAGES, progress=lambda _, left, all: progress(left, all), sleep=0)
         there.execute("ROLLBACK")
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, whole by itself
-    _sync(target)
+    files.sync(target)
 
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:
@@ -156,11 +154,11 @@ def _open(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _looked_at(path: Path) -> dict[str, Any]:
-    """What a database says when it is read back: counts, schema version, position. Raises Wrong if it is broken."""
+    """What a database says when it is read back: counts, schema version, position. Raises Stop if it is broken."""
     with contextlib.closing(_open(path, "ro")) as db:
-        said = db.execute("PRAGMA quick_check").fetchone()[0]
-        if said != "ok":
-            raise Wrong(f"{path.name} is broken: {said}")
+        integrity = db.execute("PRAGMA quick_check").fetchone()[0]
+        if integrity != "ok":
+            raise Stop(f"{path.name} is broken: {integrity}")
         there = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}  # of an older release: fewer
         found: dict[str, Any] = {
             table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
@@ -182,20 +180,19 @@ def _looked_at(path: Path) -> dict[str, Any]:
 
 
 def verified(path: Path) -> Backup:
-    """The backup at this path, read back whole. Raises Wrong."""
+    """The backup at this path, read back whole. Raises Stop."""
     found = [one for one in backups(path.absolute().parent) if one.path.name == path.absolute().name]
     if not found:
-        raise Wrong(f"{path} is no whole backup: it has no {MANIFEST}, or its name is no moment like 20260131T030000Z")
-    files: dict[str, dict[str, Any]] = found[0].manifest["files"]
-    for name, said in files.items():
+        raise Stop(f"{path} is no whole backup: it has no {MANIFEST}, or its name is no moment like 20260131T030000Z")
+    for name, facts in found[0].manifest["files"].items():
         try:
-            if _sha256(path / name) != said["sha256"]:
-                raise Wrong(f"{path / name} is not as it was written: its sha256 differs")
+            if files.sha256(path / name) != facts["sha256"]:
+                raise Stop(f"{path / name} is not as it was written: its sha256 differs")
             seen = _looked_at(path / name) if name in COUNTED else {}
         except (OSError, sqlite3.Error) as error:
-            raise Wrong(f"{path / name} cannot be read: {error}") from error
-        if any(said.get(key) != value for key, value in seen.items()):
-            raise Wrong(f"{path / name} does not hold what {MANIFEST} says")
+            raise Stop(f"{path / name} cannot be read: {error}") from error
+        if any(facts.get(key) != value for key, value in seen.items()):
+            raise Stop(f"{path / name} does not hold what {MANIFEST} says")
     return found[0]
 
 
@@ -219,24 +216,24 @@ def restore(
 
     Only inside `inbox.alone()`. Each file is made ready beside its place, those who were forgotten are deleted from it,
     and then it is renamed: a crash leaves the old one or the new one. The call log goes first: beside it the old inbox is
-    as right as the new one. `position`: the highest change_no that a reader may hold, 0 if nobody knows. Raises Wrong,
+    as right as the new one. `position`: the highest change_no that a reader may hold, 0 if nobody knows. Raises Stop,
     OSError, sqlite3.Error, peewee's errors.
     """
-    files = backup.manifest["files"]
     log = call_log_file(settings)
     places: dict[str, Path] = {}
     if with_calls and log is not None:
         places[CALLS] = log
     if with_inbox:
         places[INBOX] = inbox.path
-    known, said = _position(inbox.path), []
+    known, done = _position(inbox.path), []
     if not known.incarnation:  # a lost disk
-        with contextlib.closing(_open(backup.path / INBOX, "ro")) as db:
-            known = read_position(db)
+        known = _position(backup.path / INBOX, "ro")
     if with_calls:
         highest = _highest(inbox.path, log, backup, position)
-        known = replace(known, change_no=highest, incarnation=known.incarnation or files[CALLS]["incarnation"])
-        said.append(f"changes go on above {known.change_no}, which no reader of the call log can have passed")
+        known = replace(
+            known, change_no=highest, incarnation=known.incarnation or backup.manifest["files"][CALLS]["incarnation"]
+        )
+        done.append(f"changes go on above {known.change_no}, which no reader of the call log can have passed")
     elif position:
         known = replace(known, change_no=max(position, known.change_no))
     Forgotten(settings.inbox_dir).merge(backup.path / "forgotten")
@@ -245,49 +242,43 @@ def restore(
         staged = {name: stack.enter_context(_staged(backup.path / name, place)) for name, place in places.items()}
         for place in places.values():
             stack.enter_context(_nobody_has(place))
-        box = Inbox(staged[INBOX].parent) if with_inbox else inbox
+        restored = Inbox(staged[INBOX].parent) if with_inbox else inbox
         if known.incarnation:
-            box.settle([], known)
-        said += _forget_in(settings, box, staged.get(CALLS))
-        box.close()
+            restored.settle([], known)
+        done += _forget_in(settings, restored, staged.get(CALLS))
+        restored.close()
         for name, place in places.items():
-            said.append(_swap(staged[name], place))
-    return said
+            done.append(_swap(staged[name], place))
+    return done
 
 
 def _highest(inbox: Path, log: Path | None, backup: Backup, position: int) -> int:
     """A number that no reader of the call log can have passed: what DATA_DIR remembers where it is of the same log, else
     an estimate from above."""
-    files: dict[str, dict[str, Any]] = backup.manifest["files"]
-    copied: int = max(files[CALLS]["change_no"], files[INBOX]["change_no"])
+    copied = {name: backup.manifest["files"][name] for name in (CALLS, INBOX)}
+    least: int = max(facts["change_no"] for facts in copied.values())
     if position:
-        return max(position, copied)
+        return max(position, least)
     seen = [known for known in map(_position, (inbox, *([log] if log else []))) if known.incarnation]
     remembered = max([max(known.change_no, known.reached) for known in seen], default=0) + MARGIN
-    if any(known.incarnation == files[CALLS]["incarnation"] for known in seen):
-        return max(copied, remembered)
+    if any(known.incarnation == copied[CALLS]["incarnation"] for known in seen):
+        return max(least, remembered)
     seconds: int = max(0, now() - backup.manifest["at"]) // 1000
-    estimate: int = copied + JUMP + files[CALLS]["calls"] + CHANGES_A_SECOND * seconds
+    estimate: int = least + JUMP + copied[CALLS]["calls"] + CHANGES_A_SECOND * seconds
     return max(estimate, remembered)
 
 
-def _forget_in(settings: Settings, box: Inbox, log: Path | None) -> list[str]:
-    """Nobody who was forgotten comes back with a copy: they are deleted from it before it is put in place."""
+def _forget_in(settings: Settings, inbox: Inbox, log: Path | None) -> list[str]:
+    """Delete the forgotten from a copy before it is put in place; returns what was done, in sentences."""
     who = Forgotten(settings.inbox_dir)
     if not who.known():
         return []
-    db = None
-    if log is not None:
-        db = database.open_database(f"sqlite:///{log}")
-        db.connect()
-    gone: dict[str, int] = {}
+    db = database.open_database(f"sqlite:///{log}") if log else None
+    gone = Counter[str]()
     why = "повторное удаление после восстановления из копии"
-    with acts.record(settings.data_dir / "acts", box.node(), settings.timezone, "again", why) as record:
-        for bite in retention.sweep(db, box, settings, who, record):
-            for name, count in bite.items():
-                gone[name] = gone.get(name, 0) + count
-    if db is not None:
-        db.close()
+    with acts.record(settings, inbox.node(), "again", why) as record, db.connection_context() if db else nullcontext():
+        for bite in retention.Sweep(db, inbox, settings, who, record).run():
+            gone.update(bite)
     counts = ", ".join(f"{count} {name}" for name, count in gone.items() if count) or "nothing"
     return [f"of {who.known()} forgotten numbers the copy held: {counts}; deleted again"]
 
@@ -314,7 +305,7 @@ def _staged(source: Path, place: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _nobody_has(place: Path) -> Iterator[None]:
     """Keep everybody out of a database that is about to be replaced. Leaving WAL succeeds only where no other connection
-    is open, however idle: 1C's over ODBC too. A broken file is nobody's. Raises Wrong."""
+    is open, however idle: 1C's over ODBC too. A broken file is nobody's. Raises Stop."""
     if not place.exists():
         yield
         return
@@ -324,7 +315,7 @@ def _nobody_has(place: Path) -> Iterator[None]:
             db.execute("BEGIN EXCLUSIVE")
         except sqlite3.DatabaseError as error:
             if "locked" in str(error):
-                raise Wrong(f"another program has {place} open (1C over ODBC?): close it and come again") from error
+                raise Stop(f"another program has {place} open (1C over ODBC?): close it and come again") from error
         yield
         if db.in_transaction:
             db.execute("ROLLBACK")
@@ -334,23 +325,23 @@ def _swap(file: Path, place: Path) -> str:
     """The file in its place, by one rename; what was there is kept aside."""
     with contextlib.closing(_open(file, "rw")) as db:
         db.execute("PRAGMA journal_mode = DELETE")
-    _sync(file)
-    said = f"{place} is restored"
+    files.sync(file)
+    done = f"{place} is restored"
     if place.exists():
         aside = place.with_name(f"{place.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
         os.link(place, aside)
         for suffix in ("-wal", "-shm"):  # of a broken file: a sound one has none by now
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{place}{suffix}").rename(f"{aside}{suffix}")
-        said += f"; what was there is {aside}: delete it when you are sure, it holds personal data"
+        done += f"; what was there is {aside}: delete it when you are sure, it holds personal data"
     file.replace(place)
-    _sync(place.parent)
-    return said
+    files.sync(place.parent)
+    return done
 
 
-def _position(path: Path) -> Position:
+def _position(path: Path, mode: str = "rw") -> Position:
     """How far an inbox or a call log has come, nowhere where it cannot be read."""
-    with contextlib.suppress(sqlite3.Error, TypeError), contextlib.closing(_open(path, "rw")) as db:
+    with contextlib.suppress(sqlite3.Error, TypeError), contextlib.closing(_open(path, mode)) as db:
         if path.name == INBOX:
             return read_position(db)
         return Position(*db.execute(_LOG_POSITION).fetchone())
@@ -364,26 +355,6 @@ def _alone_in(directory: Path) -> Iterator[None]:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise Wrong(f"another backup is at work in {directory}") from None
+        raise Stop(f"another backup is at work in {directory}") from None
     finally:
         os.close(fd)
-
-
-def _write(path: Path, data: bytes) -> None:
-    with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,7 @@
 
 DATA_DIR/inbox/forgotten, one line a fact, only ever appended to: `key <hex>`, and beneath it `number <hash> <when>`,
 `own <hash> <when>` and `call <hash> <when>` in milliseconds since 1970 UTC. No restore replaces it: lists are merged. The
-key lies beside the hashes, so who reads the file can try all numbers: it keeps numbers out of sight, not from its owner.
+key lies beside the hashes, so whoever reads the file can try all numbers: they are out of sight, not secret from its owner.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from schemas.event import CallEvent
 from schemas.fields import phone
+from upkeep import files
 
 CallId = tuple[str, str]  # (provider, provider_call_id)
 NUMBER, OWN, CALL = "number", "own", "call"
@@ -44,7 +45,7 @@ class Forgotten:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Nobody else forgets or forwards meanwhile: what is added here, each later batch knows."""
+        """Keeps other forgetting and forwarding out, so that every later batch knows what is added here."""
         if self.path is None:
             yield
             return
@@ -60,7 +61,7 @@ class Forgotten:
             os.close(lock)
 
     def of(self, event: CallEvent) -> bool:
-        """Whether an event is of a forgotten call, or tells a forgotten number of a time before it was forgotten."""
+        """Whether an event is of a forgotten call, or of a forgotten number and from before that was forgotten."""
         at = min(event.moment, event.received_at)
         return self.of_call(event.provider, event.provider_call_id) or at <= self.when_client(
             event.client_number, event.caller_raw, event.called_raw
@@ -73,8 +74,8 @@ class Forgotten:
         return any((CALL, _digest(key, *call)) in known for key, known in self._lists.items() if known)
 
     def when_client(self, client_number: str, *raws: str) -> int:
-        """When the client of a call or an event was forgotten (the last time), -1 if never. Where no client is told it may
-        be either of the raw numbers."""
+        """When the client of a call or an event was forgotten (the last time), -1 if never. Where no client is
+        named it may be either of the raw numbers."""
         if client_number:
             return self._when((NUMBER, OWN), (client_number,))
         return self._when((NUMBER,), {phone(raw) for raw in raws if raw})
@@ -93,7 +94,7 @@ class Forgotten:
 
     @property
     def is_one(self) -> bool:
-        """Whether only one person is looked for, who is being forgotten now."""
+        """Whether the list is used to forget one person now, not to delete again."""
         return self._hint is not None
 
     def _when(self, kinds: Iterable[str], numbers: Iterable[str]) -> int:
@@ -115,18 +116,18 @@ class Forgotten:
         """Forget a number (the company's own: only as a client) and calls, on disk when this returns; the number's hash.
         Call it in `held`."""
         self._read()
-        said = ""
-        if not self._lists:
+        new_key = not self._lists
+        if new_key:
             self._lists[secrets.token_bytes(32)] = {}
-            said = f"key {next(iter(self._lists)).hex()}\n"
         key, known = list(self._lists.items())[-1]  # lines belong to the key above them
         digest = _digest(key, NUMBER, number) if number else ""
-        wanted = [(OWN if own else NUMBER, digest)] if number else []
-        wanted += [(CALL, _digest(key, CALL, *call)) for call in calls]
+        facts = [(OWN if own else NUMBER, digest)] if number else []
+        facts += [(CALL, _digest(key, CALL, *call)) for call in calls]
         if self.path is None:
-            known.update(dict.fromkeys(wanted, at))
+            known.update(dict.fromkeys(facts, at))
         else:
-            self._append(self.path, said + "".join(f"{kind} {hashed} {at}\n" for kind, hashed in wanted))
+            files.append(self.path, _lines(key if new_key else None, dict.fromkeys(facts, at)))
+            self._read()
         return digest
 
     def merge(self, other: Path) -> None:
@@ -135,28 +136,14 @@ class Forgotten:
         theirs._read()
         with self.held():
             self._read()
-            said = ""
+            lines = ""
             for key, known in theirs._lists.items():
                 mine = self._lists.get(key, {})
-                new = [(kind, hashed, at) for (kind, hashed), at in known.items() if mine.get((kind, hashed), -1) < at]
-                if new:
-                    said += f"key {key.hex()}\n" + "".join(f"{kind} {hashed} {at}\n" for kind, hashed, at in new)
-            if said and self.path is not None:
-                self._append(self.path, said)
-
-    def _append(self, path: Path, said: str) -> None:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            size = os.fstat(fd).st_size
-            if size and os.pread(fd, 1, size - 1) != b"\n":  # a crash in the middle of a line
-                said = f"\n{said}"
-            data = said.encode()
-            while data:
-                data = data[os.write(fd, data) :]
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        self._read()
+                new = {fact: at for fact, at in known.items() if mine.get(fact, -1) < at}
+                lines += _lines(key, new) if new else ""
+            if lines and self.path is not None:
+                files.append(self.path, lines)
+                self._read()
 
     def _look(self) -> None:
         if not self._holding:  # while it is held nobody else adds to it
@@ -179,9 +166,15 @@ class Forgotten:
                 case ["key", key] if len(key) == 64:
                     known = lists.pop(bytes.fromhex(key), {})
                     lists[bytes.fromhex(key)] = known  # the last in order is the one that new lines belong to
-                case [kind, hashed, at] if at.isdigit():
+                case [kind, hashed, at] if at.isascii() and at.isdigit():
                     known[kind, hashed] = max(int(at), known.get((kind, hashed), -1))
         self._lists, self._seen = lists, seen
+
+
+def _lines(key: bytes | None, facts: dict[tuple[str, str], int]) -> str:
+    """Facts as they stand in the file, beneath their key if it does not stand there yet."""
+    lines = "".join(f"{kind} {hashed} {at}\n" for (kind, hashed), at in facts.items())
+    return lines if key is None else f"key {key.hex()}\n{lines}"
 
 
 def _digest(key: bytes, *parts: str) -> str:

@@ -1,4 +1,4 @@
-"""Rebuild: better rules for old calls. Deliveries are understood again, every call is folded anew, by the one path."""
+"""Rebuild: today's rules for old calls. Deliveries are understood again, and calls folded anew, by the one path."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,13 +13,13 @@ from inbox.judge import understood
 from models import CallEvents, Calls
 from schemas.event import CallEvent
 
-PAGE = 100  # calls in one transaction
+BATCH = 100  # calls in one transaction
 
 Differences = dict[int, dict[str, tuple[Any, Any]]]
 
 
 def count(db: peewee.Database, since: datetime | None, feed: str | None) -> int:
-    """How many calls are looked at."""
+    """How many calls `rebuild` looks at."""
     found: int = _chosen(since, feed).count(db)
     return found
 
@@ -27,31 +27,28 @@ def count(db: peewee.Database, since: datetime | None, feed: str | None) -> int:
 def rebuild(
     db: peewee.Database, inbox: Inbox, settings: Settings, *, since: datetime | None, feed: str | None, dry_run: bool
 ) -> Iterator[tuple[int, Differences]]:
-    """(how many calls were looked at, what changed of them), page by page; with `dry_run` what would change.
+    """(how many calls were looked at, what changed of them), batch by batch; with `dry_run` what would change.
 
     `since` is wall clock in TIMEZONE: calls whose last event is not older. An event whose delivery this inbox has no more
     (purged, or another node's) stays as it was understood. Ids are kept; change_no moves for what changed. Raises what
-    calls.apply raises: the pages before are written.
+    batch.apply raises; the batches before are written then.
     """
     last = 0
     while True:
-        ids = [
-            id
-            for (id,) in _chosen(since, feed).where(Calls.id > last).order_by(Calls.id).limit(PAGE).tuples().execute(db)
-        ]
+        page = _chosen(since, feed).where(Calls.id > last).order_by(Calls.id).limit(BATCH)
+        ids = [id for (id,) in page.tuples().execute(db)]
         if not ids:
             return
         last = ids[-1]
+        stored = batch.stored_events(db, ids)
         events = {
-            id: [_again(event, inbox, settings) for event in told]
-            for id, told in batch.stored_events(db, ids).items()
-            if told
+            id: [_again(event, inbox, settings) for event in of_call] for id, of_call in stored.items() if of_call
         }
         changes = batch.differences(db, events, settings.timezone) if events else {}
         # an event may be understood better without a change of the row: it is kept all the same
         if events and not dry_run:
             applied = batch.apply(
-                db, [event for told in events.values() for event in told],
+                db, [event for of_call in events.values() for event in of_call],
                 node=inbox.node(), zone=settings.timezone, now=now(), known=inbox.position(),
                 reach=inbox.reach, create_missing=False,
             )  # fmt: skip

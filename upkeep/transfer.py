@@ -8,7 +8,6 @@ is not whole, its change_counter has no row, and no forwarder writes to such a c
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -16,7 +15,9 @@ from urllib.parse import unquote, urlsplit
 from peewee import SQL, Database, DataError, IntegrityError, MySQLDatabase, SqliteDatabase, fn
 
 import models
-from calllog import database
+from calllog import batch, database
+from calllog.reading import pages
+from config import Stop
 from models import (
     CallAttributes,
     CallEvents,
@@ -30,7 +31,7 @@ from models import (
     Table,
 )
 
-PAGE = 500  # rows read at once
+ROWS = 500  # rows read at once
 WEIGHT = 200_000  # characters in one INSERT: well below the smallest max_allowed_packet
 ID_GAP = 1_000_000  # ids that the old call log may give out before the service is started on the new one
 DATA = (
@@ -45,10 +46,6 @@ DATA = (
 NUMBERED = (Calls, CallLegs, CallRecordings, CallAttributes, CallEvents)  # ids that 1C may keep
 
 
-class Refused(Exception):
-    """The copy cannot be made, or is not what the source is: the sentence says what to do."""
-
-
 class Progress(NamedTuple):
     """So many rows of a table were copied, or read again and found the same; of `total` such steps."""
 
@@ -61,16 +58,16 @@ class Progress(NamedTuple):
 def copy(source_url: str, target_url: str, again: bool, log: Callable[[str], None]) -> Iterator[Progress]:
     """Copy the call log at `source_url` into the one at `target_url`, which is made and must hold nothing.
 
-    Ids and change_no are kept. With `again` a copy that was broken off is emptied first. Raises Refused, models.Newer,
+    Ids and change_no are kept. With `again` a copy that was broken off is emptied first. Raises Stop,
     peewee's errors; the source is only read.
     """
     target = database.open_database(target_url, create=True)
     source = database.open_database(source_url, patience=600)
     if _place(source) == _place(target):
-        raise Refused("the target is the call log that DATABASE_URL names")
+        raise Stop("the target is the call log that DATABASE_URL names")
     with source.connection_context():
         if database.present_schema(source).version != models.VERSION:
-            raise Refused("the call log to copy is not at this release's schema version: run flask db upgrade first")
+            raise Stop("the call log to copy is not at this release's schema version: run flask db upgrade first")
     with target.connection_context():
         _check_letters(target)
     database.upgrade(target_url, log)
@@ -92,7 +89,7 @@ def copy(source_url: str, target_url: str, again: bool, log: Callable[[str], Non
                 there += len(rows)
                 yield Progress(name, len(rows), total, True)
             if there != counts[table] or sums[0].digest() != sums[1].digest():
-                raise Refused(f"{name} differs: {counts[table]} rows were copied, {there} are there; copy it --again")
+                raise Stop(f"{name} differs: {counts[table]} rows were copied, {there} are there; copy it --again")
         _finish(target, counter)
 
 
@@ -116,14 +113,14 @@ def _snapshot(db: Database) -> Iterator[None]:
 
 
 def _check_letters(db: Database) -> None:
-    """Refused where a text of ours would not survive, or ids that differ by case would be one."""
+    """Raises Stop where a text of ours would not survive, or ids that differ by case would be one."""
     if not isinstance(db, MySQLDatabase):
         return
     default = db.execute_sql(
         "SELECT default_character_set_name FROM information_schema.schemata WHERE schema_name = DATABASE()"
     ).fetchone()
     if default and default[0] != "utf8mb4":
-        raise Refused(
+        raise Stop(
             f"the target's character set is {default[0]}, it must be utf8mb4 (Russian and emoji would be lost): "
             f"ALTER DATABASE `{db.database}` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"
         )
@@ -136,7 +133,7 @@ def _check_letters(db: Database) -> None:
         field = fields.get(table, {}).get(column)
         exact = isinstance(field, models.ProviderId)
         if field is not None and (letters != "utf8mb4" or (exact and collation != "utf8mb4_bin")):
-            raise Refused(
+            raise Stop(
                 f"the target's column {table}.{column} is {collation}, it must be "
                 f"{'utf8mb4_bin' if exact else 'utf8mb4'}: drop the target's tables, they are made anew"
             )
@@ -146,12 +143,12 @@ def _take(db: Database, incarnation: str, again: bool) -> None:
     """The target is ours, empty, and marked as not whole."""
     mark = ChangeCounter.select(ChangeCounter.incarnation).where(ChangeCounter.id == 1).scalar(db)
     if mark == incarnation:
-        raise Refused("the target is this very call log, or a finished copy of it")
+        raise Stop("the target is this very call log, or a finished copy of it")
     used = [table._meta.table_name for table in DATA if table.select().exists(db)]
     if mark is None and not again:
-        raise Refused("the target holds a copy that was broken off: flask db copy --again empties it and starts anew")
+        raise Stop("the target holds a copy that was broken off: flask db copy --again empties it and starts anew")
     if mark is not None and used:
-        raise Refused(f"the target is in use, its {', '.join(used)} are not empty: nothing was changed there")
+        raise Stop(f"the target is in use, its {', '.join(used)} are not empty: nothing was changed there")
     ChangeCounter.delete().execute(db)
     for table in models.TABLES:
         if table is not SchemaInfo:
@@ -174,21 +171,11 @@ def _finish(db: Database, counter: dict[str, Any]) -> None:
 def _pages(db: Database, table: type[Table]) -> Iterator[list[tuple[Any, ...]]]:
     """The table's rows by id, moments as text in whole seconds: the same on both databases."""
     moments = [isinstance(field, models.Moment) for field in table._meta.sorted_fields]
-    last: Any = 0
-    while True:
-        query = table.select(*map(SQL, models.columns(table))).where(table.id > last).order_by(table.id).limit(PAGE)
-        rows = [
-            tuple(_moment(v) if moment and v else v for v, moment in zip(row, moments, strict=True))
-            for row in query.tuples().execute(db)
+    for rows in pages(db, ROWS, table.id, *map(SQL, models.columns(table)[1:])):
+        yield [
+            tuple(str(value)[:19] if moment and value else value for value, moment in zip(row, moments, strict=True))
+            for row in rows
         ]
-        if not rows:
-            return
-        last = rows[-1][0]
-        yield rows
-
-
-def _moment(value: datetime | str) -> str:
-    return str(value)[:19]
 
 
 def _add(digest: Any, rows: list[tuple[Any, ...]]) -> None:
@@ -197,16 +184,13 @@ def _add(digest: Any, rows: list[tuple[Any, ...]]) -> None:
 
 
 def _insert(db: Database, table: type[Table], rows: list[tuple[Any, ...]]) -> None:
-    names = ", ".join(models.columns(table))
-    one = f"({', '.join([db.param] * len(rows[0]))})"
     try:
         with db.atomic():
             for part in _parts(rows):
-                sql = f"INSERT INTO {table._meta.table_name} ({names}) VALUES {', '.join([one] * len(part))}"
-                db.execute_sql(sql, [value for row in part for value in row])
+                batch.insert(db, table, models.columns(table), part)
     except (DataError, IntegrityError) as error:
         where = f"{table._meta.table_name}, ids {rows[0][0]} to {rows[-1][0]}"
-        raise Refused(f"the target does not take a row of {where}: {type(error).__name__}: {error}") from error
+        raise Stop(f"the target does not take a row of {where}: {type(error).__name__}: {error}") from error
 
 
 def _parts(rows: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:

@@ -2,7 +2,9 @@
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from models import Calls
 from schemas import event as words
 from schemas.reading import Delivery, canonical
 from setup import uis
-from tests.rig.node import end, ring
+from tests.rig.node import Node, end, ring
 from tests.rig.service import UIS_KEY, Service
 
 IN, REC = "/hs/UIScom/in", "/hs/UIScom/rec"
@@ -124,16 +126,49 @@ def test_purge_takes_only_what_is_past_its_days(tmp_path: Path) -> None:
         service.post(IN, json.dumps(ring("703")))
         service.post(IN, "[")
         service.settled()
-        assert "0 forwarded, 0 ignored deleted" in service.flask("inbox", "purge").stdout
-        assert "1 forwarded, 0 ignored deleted" in service.flask("inbox", "purge", "--days", "0").stdout
+        assert "0 forwarded, 0 ignored deleted" in service.flask("purge").stdout
+        assert "1 forwarded, 0 ignored, 1 dead would be" in purged(service, "--days", "0", "--dead", "--dry-run")
+        assert acts(service) == []
+        assert "1 forwarded, 0 ignored deleted" in purged(service, "--days", "0")
         assert [stored.outcome.state for stored in service.deliveries()] == [DEAD]
-        assert "1 dead" in service.flask("inbox", "purge", "--days", "0", "--dead").stdout
+        assert "1 dead" in purged(service, "--days", "0", "--dead")
         assert service.deliveries() == []
+        assert [act["counts"] for act in acts(service)] == [{"forwarded": 1}, {"dead": 1}]
+        assert "старше 0 дн." in acts(service)[0]["why"]
+
+
+def purged(service: Service, *options: str) -> str:
+    return service.flask("purge", "--inbox", *options).stdout
+
+
+def acts(service: Service) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in service.flask("acts", "--json").stdout.splitlines()]
+
+
+def test_a_purge_that_is_broken_off_has_its_record_all_the_same(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    service.flask("db", "upgrade")
+    node = Node(service.data_dir, service.database_url)
+    node.deliver("in", **ring("710"))
+    node.forward()
+    with closing(sqlite3.connect(service.data_dir / "inbox" / "inbox.db")) as db:
+        db.execute("CREATE TRIGGER stuck BEFORE DELETE ON deliveries BEGIN SELECT RAISE(ABORT, 'a broken disk'); END")
+    done = service.flask("purge", "--inbox", "--days", "0", check=False)
+    assert (done.returncode, "not all was deleted, run it again" in done.stderr) == (1, True)
+    assert "a broken disk" in done.stderr
+    assert [(act["what"], act["whole"], act["counts"]) for act in acts(service)] == [("ended", False, {})]
+
+
+def test_what_purged_the_inbox_without_a_record_names_what_does_it_with_one(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    old = service.flask("inbox", "purge", "--days", "3", "--dead", check=False)
+    assert old.returncode == 1
+    assert "flask purge --inbox --days 3 --dead deletes the same" in old.stderr
+    alone = service.flask("purge", "--days", "3", check=False)
+    assert (alone.returncode, alone.stderr) == (1, "--days and --dead are about deliveries: add --inbox\n")
 
 
 def test_forward_once_without_a_service(tmp_path: Path) -> None:
-    from tests.rig.node import Node
-
     service = Service(tmp_path)
     service.flask("db", "upgrade")
     node = Node(service.data_dir, service.database_url)

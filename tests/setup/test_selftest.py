@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import setup
+from config import Stop
 from inbox import IGNORED
 from models import Calls
 from setup import selftest
@@ -199,7 +200,7 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(selftest, "SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         node = Node(tmp_path, "sqlite:///none", public_url=f"http://127.0.0.1:{silent.getsockname()[1]}")
-        with pytest.raises(selftest.Failed, match=r"no answer from 127\.0\.0\.1 within 0\.3 s: a firewall"):
+        with pytest.raises(Stop, match=r"no answer from 127\.0\.0\.1 within 0\.3 s: a firewall"):
             list(selftest.send(node.settings, node.inbox))
 
 
@@ -214,6 +215,6 @@ def test_an_answer_that_breaks_off_is_told(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=hang_up)
         thread.start()
-        with pytest.raises(selftest.Failed, match=r"127\.0\.0\.1 broke the connection off"):
+        with pytest.raises(Stop, match=r"127\.0\.0\.1 broke the connection off"):
             list(selftest.send(node.settings, node.inbox))
         thread.join()
