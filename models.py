@@ -178,7 +178,7 @@ class CallRecordings(Table):
     id = Key(help_text="Ключ")
     call_id = Big(help_text="Звонок, calls.id")
     url_hash = chars(64, "Отпечаток записи: своя запись — свой отпечаток", ProviderId)
-    kind = chars(8, "full — весь разговор, leg — часть")
+    kind = chars(8, "full — весь разговор, leg — часть, voice — голосовая почта")
     url = chars(1024, "Ссылка; пусто, если адрес составить нельзя")
     provider_record_id = chars(64, "Идентификатор записи у провайдера", ProviderId)
     seconds = number("Длительность, секунд", null=True)

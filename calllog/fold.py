@@ -1,35 +1,19 @@
 """The fold: the set of a call's events -> the call, its legs and its recordings. Pure; order and repeats do not matter.
 
-Moments in and out are milliseconds since 1970 UTC; the call log's zone and column widths are applied where rows are
-written (batch.py), so lengths are computed before any conversion.
+What each column rests on is in evidence.py; here the row is looked at as a whole, so that it agrees with itself whatever
+subset of its events came. Moments in and out are milliseconds since 1970 UTC; the call log's zone and column widths are
+applied where rows are written (batch.py), so lengths are computed before any conversion.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from calllog import evidence, people
+from calllog.evidence import Facts
+from calllog.people import People, Person
 from schemas import event as words
 from schemas.event import CallEvent
-
-# Columns that are simply told: the last event in fold order that says anything.
-TOLD = (
-    "account",
-    "direction",
-    "client_number",
-    "line_number",
-    "employee_ids",
-    "caller_raw",
-    "called_raw",
-    "client_name",
-    "provider_contact_id",
-    "scenario_name",
-    "call_source",
-    "external_id",
-    "redirected_from",
-    "wait_seconds",
-    "talk_seconds",
-    "total_seconds",
-)
 
 
 @dataclass(slots=True)
@@ -41,7 +25,7 @@ class Call:
     legs: dict[str, dict[str, Any]]
     recordings: dict[str, dict[str, Any]]
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    sources: dict[str, list[str]] = field(default_factory=dict)
+    sources: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def order(event: CallEvent) -> tuple[int, int, int, str]:
@@ -50,282 +34,284 @@ def order(event: CallEvent) -> tuple[int, int, int, str]:
 
 
 def fold(events: Iterable[CallEvent]) -> Call:
-    """The call that these events (one at least, all of one call) tell of. A later event never blanks an earlier value,
-    state only rises, an explicit answer beats a miss, a ringing event after the end only fills empty columns."""
+    """The call that these events (one at least, all of one call) tell of. A later event never blanks an earlier value;
+    the state only rises by what is told; an explicit answer beats a miss; a ringing event after the end only fills empty
+    columns; an end that only silence told is taken back by whatever comes later."""
     first: dict[str, CallEvent] = {}
     for event in events:  # a repeat can only lower the receipt time
         there = first.get(event.event_key)
         if there is None or event.received_at < there.received_at:
             first[event.event_key] = event
-    told = sorted(first.values(), key=order)
-    ends = _ends(told)
-    call = Call({"provider": told[0].provider, "provider_call_id": told[0].provider_call_id}, {}, {})
-    for column in TOLD:
-        _put(call, column, *_last(told, column))
-    _state(call, told, ends)
-    _moments(call, told, [event for event in ends if event.kind in words.REAL_ENDS | {words.HANGUP}])
-    _reason(call, ends)
-    _lengths(call, told)
-    _employee(call, told)
-    _legs(call, told)
-    _recordings(call, told)
-    _attributes(call, told)
-    call.columns["events_count"] = len(told)
-    call.columns["first_event_at"] = min(event.received_at for event in told)
-    call.columns["last_event_at"] = max(event.received_at for event in told)
-    return call
+    told = sorted(_without_broken_silence(first.values()), key=order)
+    facts = Facts(told, _ends(told), People(told))
+    row = facts.row
+    row["provider"], row["provider_call_id"] = told[0].provider, told[0].provider_call_id
+    facts.take_told()
+    facts.decide(evidence.PARTIES)
+    lost = next((event for event in told if event.lost), None)
+    row["provider_lost"], facts.shown_by["provider_lost"] = int(lost is not None), (lost.event_key,) if lost else ()
+    facts.decide(evidence.RESULT)
+    _state(facts)
+    facts.decide(evidence.LENGTHS)
+    facts.decide(evidence.MOMENTS)
+    _fit(facts)
+    facts.decide(evidence.FROM_MOMENTS)
+    facts.decide(evidence.EMPLOYEE)
+    talker: Person | None = row.pop("employee") or None
+    shown = facts.shown_by.pop("employee", ())
+    row["employee_number"], row["employee_ext"], _, row["employee_name"] = talker or ("", "", "", "")
+    facts.shown_by.update(dict.fromkeys(("employee_number", "employee_ext", "employee_name"), shown))
+    recordings = _recordings(facts)
+    row["events_count"] = len(told)
+    row["first_event_at"] = min(event.received_at for event in told)
+    row["last_event_at"] = max(event.received_at for event in told)
+    return Call(row, _legs(facts, talker), recordings, _attributes(told), facts.shown_by)
 
 
-def _ends(told: list[CallEvent]) -> list[CallEvent]:
-    """The events that end the call: a leg's hangup does when that leg had answered, and every one once silence has
-    ended the call (docs/feeds/mtt.md)."""
-    settled = any(event.kind in (words.SETTLED, words.EXPIRED) for event in told)
-    answered = {event.leg_key for event in told if event.kind in words.ANSWERS}
-    return [
-        event
-        for event in told
-        if event.kind in words.ENDS or (event.kind == words.HANGUP and (settled or event.leg_key in answered))
+# --------------------------------------------------------------------------------------------------------- what ends it
+
+
+def _without_broken_silence(events: Iterable[CallEvent]) -> list[CallEvent]:
+    """The events but for our own of a silence that something has broken: an event received later, or for `settled` a leg
+    that is open after all. A silence knows in occurred_at when the last event before it was received; one of an older
+    release only when it was over itself."""
+    events = list(events)
+    told = [e for e in events if e.kind not in words.SILENCES]
+    if len(told) == len(events):
+        return events
+    heard, open_legs = max((e.received_at for e in told), default=0), _open_legs(told)
+    return told + [
+        e
+        for e in events
+        if e.kind in words.SILENCES and e.moment >= heard and not (open_legs and e.kind == words.SETTLED)
     ]
 
 
-def _put(call: Call, column: str, value: Any, *sources: CallEvent | None) -> None:
-    call.columns[column] = value
-    keys = [event.event_key for event in sources if event is not None]
-    if keys:
-        call.sources[column] = keys
-
-
-def _last(told: list[CallEvent], name: str) -> tuple[Any, CallEvent | None]:
-    for event in reversed(told):
-        value = getattr(event, name)
-        if value is not None and value != "":
-            return value, event
-    return (None if name.endswith(("_at", "_seconds")) else ""), None
-
-
-def _first(told: list[CallEvent], name: str) -> tuple[Any, CallEvent | None]:
-    return next(((getattr(e, name), e) for e in told if getattr(e, name) is not None), (None, None))
-
-
-def _state(call: Call, told: list[CallEvent], ends: list[CallEvent]) -> None:
-    proof = next((e for e in told if e.answered or e.kind in words.ANSWERS), None)
-    end = ends[-1] if ends else None
-    lost = next((e for e in told if e.lost), None)
-    state = "ended" if end else "talking" if proof else "ringing"
-    _put(call, "state", state, end or proof or told[0])
-    _put(call, "is_answered", int(proof is not None), proof)
-    _put(call, "provider_lost", int(lost is not None), lost)
-
-
-def _moments(call: Call, told: list[CallEvent], ends: list[CallEvent]) -> None:
-    """started ≤ answered ≤ ended. A moment that no body has is derived from the lengths, then from a receipt time."""
-    columns = call.columns
-    answers = [e for e in told if e.kind == words.ANSWERED] or [e for e in told if e.kind == words.TALKING]
-    total, talk, wait = columns["total_seconds"], columns["talk_seconds"], columns["wait_seconds"]
-
-    started, start = _first([e for e in told if e.kind not in words.OF_A_LEG], "started_at")
-    ended, end = _last(ends, "ended_at")
-    if ended is None and ends:
-        end = ends[-1]
-        if started is not None and total is not None:
-            ended = started + total * 1000
-        else:
-            ended = end.moment
-    if started is None and end is not None and end.ended_at is not None and total is not None:
-        start, started = end, end.ended_at - total * 1000  # told by a body: better than any receipt
-    if started is None:
-        start = min((e for e in told if e.kind == words.RINGING), key=lambda e: e.moment, default=None)
-        if start is not None and (ended is None or start.moment <= ended):  # received after the end: it began before
-            started = start.moment
-        elif ended is not None and (total is not None or talk is not None):
-            start, started = end, ended - 1000 * (total if total is not None else talk + (wait or 0))
-        else:
-            start = min(told, key=lambda e: e.moment)
-            started = start.moment
-            if ended is not None:
-                started = min(started, ended)
-
-    answered, answer = None, None
-    if columns["is_answered"]:
-        answer = min((e for e in answers if e.answered_at is not None), key=lambda e: e.answered_at or 0, default=None)
-        if answer is not None:
-            answered = answer.answered_at
-        elif ended is not None and (talk is not None or (total is not None and wait is not None)):
-            answer, answered = end, ended - 1000 * (talk if talk is not None else max(0, total - wait))
-        elif answers:
-            answer = min(answers, key=lambda e: e.moment)
-            answered = answer.moment
-    if ended is not None:
-        ended = max(ended, started)
-    if answered is not None:
-        answered = max(answered, started) if ended is None else min(max(answered, started), ended)
-    _put(call, "started_at", started, start)
-    _put(call, "answered_at", answered, answer)
-    _put(call, "ended_at", ended, end)
-
-
-def _lengths(call: Call, told: list[CallEvent]) -> None:
-    """The provider's figure, else the moments' (docs/contract.md section 2: wait, talk, total)."""
-    columns, sources = call.columns, call.sources
-    started, answered, ended = columns["started_at"], columns["answered_at"], columns["ended_at"]
-    wait, talk, total = columns["wait_seconds"], columns["talk_seconds"], columns["total_seconds"]
-    if not columns["is_answered"]:
-        if columns["disposition"] not in ("", "unknown"):
-            talk = 0
-    elif talk is None:
-        if total is not None and wait is not None:
-            talk = max(0, total - wait)
-            sources["talk_seconds"] = sources.get("total_seconds", [])
-        elif answered is not None and ended is not None:
-            talking = next((e for e in told if e.kind == words.TALKING), None)
-            began = answered if talking is None else min(max(answered, talking.moment), ended)
-            talk = (ended - began) // 1000
-            source = [talking.event_key] if talking else sources.get("answered_at", [])
-            sources["talk_seconds"] = source + sources.get("ended_at", [])
-    if wait is None and columns["disposition"] != "unknown":
-        until = answered if columns["is_answered"] else ended
-        if until is not None:
-            wait = (until - started) // 1000
-            sources["wait_seconds"] = sources.get("started_at", [])
-    if total is None and ended is not None:
-        total = (ended - started) // 1000
-        sources["total_seconds"] = sources.get("ended_at", [])
-    columns.update(wait_seconds=wait, talk_seconds=talk, total_seconds=total)
-
-
-def _reason(call: Call, ends: list[CallEvent]) -> None:
-    columns = call.columns
-    reason, source = _last(ends, "reason")
-    raw, raw_source = _last(ends, "reason_raw")
-    # that an unanswered leg hung up says nothing of who ended the call
-    leavers = ends if columns["is_answered"] else [e for e in ends if e.kind != words.HANGUP]
-    hangup_by, hangup_source = _last(leavers, "hangup_by")
-    outgoing = columns["direction"] == "out"
-    if reason == "normal" and not columns["is_answered"] and any(e.answered is False for e in ends):
-        # who gave up before an answer: the caller cancelled, the called side declined; else nobody picked up
-        gave_up = "cancelled_by_caller" if (hangup_by == "employee") == outgoing else "declined"
-        reason = gave_up if hangup_by else "no_answer"
-    disposition, why = "", source
-    if columns["state"] == "ended":
-        disposition, why = _disposition(call, ends, reason)
-    _put(call, "reason", reason, source)
-    _put(call, "reason_raw", raw, raw_source)
-    _put(call, "hangup_by", hangup_by, hangup_source)
-    _put(call, "disposition", disposition, why, source if why is not source else None)
-    missed = columns["direction"] == "in" and disposition not in ("", "answered", "unknown")
-    _put(call, "is_missed", int(missed), why)
-
-
-def _disposition(call: Call, ends: list[CallEvent], reason: str) -> tuple[str, CallEvent | None]:
-    if call.columns["is_answered"]:
-        return "answered", next((e for e in reversed(ends) if e.answered), None)
-    said, source = _last(ends, "disposition")
-    if said:
-        return said, source
-    denied = next((e for e in reversed(ends) if e.answered is False), None)
-    if denied is None:
-        return "unknown", ends[-1]
-    return words.DISPOSITION_OF[reason][call.columns["direction"] == "out"], denied
-
-
-def _employee(call: Call, told: list[CallEvent]) -> None:
-    """Who talked last; the caller of an outgoing or internal call; nobody of an incoming call that nobody answered."""
-    named = [e for e in told if e.employee_number or e.employee_ext]
-    if call.columns["direction"] not in ("out", "internal"):
-        spoke = [e for e in named if e.answered or e.kind in words.ANSWERS]
-        spoke = spoke or [e for e in named if e.kind in words.REAL_ENDS]
-        named = spoke if call.columns["is_answered"] else []
-    last = named[-1] if named else None
-    number, ext = (last.employee_number, last.employee_ext) if last else ("", "")
-    name = last.employee_name if last else ""
-    for event in reversed(named):  # the same employee, told more fully by another event
-        if number and event.employee_number == number:
-            ext, name = ext or event.employee_ext, name or event.employee_name
-        elif ext and event.employee_ext == ext:
-            number, name = number or event.employee_number, name or event.employee_name
-    _put(call, "employee_number", number, last)
-    _put(call, "employee_ext", ext, last)
-    _put(call, "employee_name", name, last)
-    if last is None:
-        call.columns["employee_ids"] = ""
-
-
-def _legs(call: Call, told: list[CallEvent]) -> None:
-    answered_keys = {e.leg_key for e in told if e.kind in words.ANSWERS and e.leg_key}
+def _open_legs(told: list[CallEvent]) -> set[str]:
+    """The legs that were rung or answered and have not ended since."""
+    opened: dict[str, int] = {}
     for event in told:
-        if not event.leg_key:
-            continue
-        leg = call.legs.setdefault(
-            event.leg_key,
-            {
-                "employee_number": "",
-                "employee_ext": "",
-                "employee_name": "",
-                "started_at": None,
-                "answered_at": None,
-                "ended_at": None,
-                "reason": "",
-                "reason_raw": "",
-            },
-        )
-        leg["employee_number"] = event.employee_number or leg["employee_number"]
-        leg["employee_ext"] = event.employee_ext or leg["employee_ext"]
-        leg["employee_name"] = event.employee_name or leg["employee_name"]
-        if event.kind == words.LEG_RINGING:
-            began = event.moment if event.started_at is None else event.started_at
-            leg["started_at"] = began if leg["started_at"] is None else min(began, leg["started_at"])
-        elif event.kind in words.ANSWERS:
-            own = event.answered_at
-            if own is None:
-                own = call.columns["answered_at"] if len(answered_keys) == 1 else event.moment
-            leg["answered_at"] = own if leg["answered_at"] is None else min(own, leg["answered_at"])
-        elif event.kind in (words.LEG_ENDED, words.HANGUP):
-            if event.started_at is not None:
-                began = event.started_at
-                leg["started_at"] = began if leg["started_at"] is None else min(began, leg["started_at"])
-            leg["ended_at"] = event.moment if event.ended_at is None else event.ended_at
-            reason = "no_answer" if event.reason == "normal" and leg["answered_at"] is None else event.reason
-            leg["reason"], leg["reason_raw"] = reason or leg["reason"], event.reason_raw or leg["reason_raw"]
-        elif event.kind in words.REAL_ENDS:
-            if event.answered and leg["answered_at"] is None and len(answered_keys | {event.leg_key}) == 1:
-                leg["answered_at"] = call.columns["answered_at"]
-            leg["ended_at"] = call.columns["ended_at"]
-            reason = call.columns["reason"] if event.reason == "normal" else event.reason
-            leg["reason"], leg["reason_raw"] = reason or leg["reason"], event.reason_raw or leg["reason_raw"]
-    for key, leg in call.legs.items():  # no leg outlives its call: what was open then ended with it
-        if leg["ended_at"] is None and (answered_keys == {key} or not call.columns["is_answered"]):
-            leg["ended_at"] = call.columns["ended_at"]
+        if event.kind == words.LEG_RINGING or event.kind in words.ANSWERS:
+            opened[event.leg_key] = max(event.moment, opened.get(event.leg_key, 0))
+    for event in told:
+        if event.kind in (words.HANGUP, words.LEG_ENDED) and event.moment >= opened.get(event.leg_key, 0):
+            opened.pop(event.leg_key, None)
+    return set(opened)
 
 
-def _recordings(call: Call, told: list[CallEvent]) -> None:
-    best: tuple[bool, int] = (False, -1)
-    url, source = "", None
-    for number, event in enumerate(told):
-        for recording in event.recordings:
-            known = call.recordings.setdefault(
-                recording.url_hash, {"kind": recording.kind, "url": "", "provider_record_id": "", "seconds": None}
-            )
-            known["url"] = recording.url or known["url"]
-            known["provider_record_id"] = recording.provider_record_id or known["provider_record_id"]
-            known["seconds"] = known["seconds"] if recording.seconds is None else recording.seconds
-            if recording.url and (recording.kind == "full", number) >= best:
-                best, url, source = (recording.kind == "full", number), recording.url, event
-    _put(call, "recording_url", url, source)
+def _ends(told: list[CallEvent]) -> list[CallEvent]:
+    """The events that end the call, the strongest last. A hangup does at once where it is the client's or that of a leg
+    that had answered, not of one that was answered elsewhere, and no leg goes on after it; once silence has ended the
+    call, every hangup tells of the end (docs/feeds/mtt.md)."""
+    hangups = [event for event in told if event.kind == words.HANGUP]
+    if not hangups:
+        return [event for event in told if event.kind in words.ENDS]
+    answers = [event for event in told if event.kind in words.ANSWERS]
+    answered, last_answer = {event.leg_key for event in answers}, max((e.moment for e in answers), default=0)
+    last_heard = max((e.moment for e in told if e.kind == words.LEG_RINGING), default=0)
+    silent = any(event.kind in words.SILENCES for event in told)
 
+    def ends(hangup: CallEvent) -> bool:
+        of_the_talk, elsewhere = hangup.leg_key in answered, hangup.reason == "answered_elsewhere"
+        if hangup.moment < last_answer:
+            return False
+        if silent:  # of a call that was answered elsewhere, the legs that were then given up tell nothing
+            return of_the_talk or not (answers and elsewhere)
+        return (of_the_talk or not hangup.leg_key) and not elsewhere and hangup.moment >= last_heard
 
-def _attributes(call: Call, told: list[CallEvent]) -> None:
-    """Of each name the last content; of too many names the first by the alphabet, whatever the order of arrival."""
-    found = {name: content for event in told for name, content in event.attributes}
-    call.attributes = {name: {"content": found[name]} for name in sorted(found)[: words.MOST_ATTRIBUTES]}
+    return [event for event in told if event.kind in words.ENDS or (event.kind == words.HANGUP and ends(event))]
 
 
 def settles_at(events: Iterable[CallEvent], settle_seconds: int) -> int | None:
     """When a call whose end is told by silence ends: `settle_seconds` after its last hangup was received, if no leg is
     open then and nothing has ended it. Milliseconds since 1970 UTC, None for a call that this does not end."""
-    told = list(events)
+    told = [event for event in events if event.kind not in words.SILENCES]
     hangups = [event for event in told if event.kind == words.HANGUP]
-    closed = {event.leg_key for event in told if event.kind in (words.HANGUP, words.LEG_ENDED)}
-    opened = {event.leg_key for event in told if event.kind == words.LEG_RINGING or event.kind in words.ANSWERS}
-    if not hangups or opened - closed or _ends(told):
+    if not hangups or _ends(told):
         return None
-    return max(event.received_at for event in hangups) + settle_seconds * 1000
+    return None if _open_legs(told) else max(event.received_at for event in hangups) + settle_seconds * 1000
+
+
+# ---------------------------------------------------------------------------------------------------- the row as a whole
+
+
+def _state(facts: Facts) -> None:
+    state = "ended" if facts.ends else "talking" if facts.row["is_answered"] else "ringing"
+    shown = (facts.ends[-1].event_key,) if facts.ends else facts.shown("is_answered") or (facts.events[0].event_key,)
+    facts.row["state"], facts.shown_by["state"] = state, shown
+
+
+def _fit(facts: Facts) -> None:
+    """started ≤ answered ≤ ended. A start or end that was told stands; one that was not contains what was told of the call
+    and its legs. The time of a notification or of a recording is no moment of the call."""
+    row = facts.row
+    started, answered, ended = row["started_at"], row["answered_at"], row["ended_at"]
+    told = [at for event in facts.events for at in _told_moments(event)]
+    lengths = 1000 * ((row["wait_seconds"] or 0) + (row["talk_seconds"] or 0))
+    if evidence.told_start(facts) is None:
+        started = min([started, *told] if ended is None else [started, ended - lengths, *told])
+    if ended is not None:
+        if evidence.told_end(facts) is None:
+            ended = max(ended, started + lengths, *told)
+        ended = max(ended, started)
+    if answered is not None:
+        answered = max(started, answered if ended is None else min(answered, ended))
+    row["started_at"], row["answered_at"], row["ended_at"] = started, answered, ended
+
+
+def _told_moments(event: CallEvent) -> list[int]:
+    """The moments of the call and of its legs that the event tells."""
+    own = event.occurred_at if event.kind in words.ANSWERS or event.kind in words.OF_A_LEG else None
+    told = (event.started_at, event.call_started_at, event.answered_at, event.ended_at, own)
+    return [at for at in told if at is not None]
+
+
+# ---------------------------------------------------------------------------------------------------------------- legs
+
+
+@dataclass(slots=True)
+class _Leg:
+    """One employee's attempts as they are told: one row, started with the first, ended with the last."""
+
+    person: Person
+    started: int | None = None
+    answered: int | None = None
+    opened: int = 0  # when it was rung or answered last
+    closed: int | None = None
+    reason: str = ""
+    reason_raw: str = ""
+
+    def began(self, at: int) -> None:
+        """It was rung at `at`."""
+        self.started = at if self.started is None else min(at, self.started)
+
+    def end(self, event: CallEvent, at: int) -> None:
+        """It ended at `at`, if it was not rung or answered again after that."""
+        if at >= self.opened and (self.closed is None or at >= self.closed):
+            reason = event.reason
+            if reason == "normal" and self.answered is None:
+                reason = "cancelled_by_caller" if event.hangup_by == "client" else "no_answer"
+            self.closed, self.reason = at, reason or self.reason
+            self.reason_raw = event.reason_raw or self.reason_raw
+
+
+def _legs(facts: Facts, talker: Person | None) -> dict[str, dict[str, Any]]:
+    """Whom the call rang, a row each. None is open in a call that has ended, none is outside its call."""
+    if facts.row["direction"] == "out":
+        return {}
+    legs: dict[str, _Leg] = {}
+    attempts: list[tuple[CallEvent, _Leg]] = []
+    for event in facts.events:
+        for key, person in _rung(facts, event):
+            attempts.append((event, legs.setdefault(key, _Leg(person))))
+    if legs:
+        _begin(facts, attempts)
+        last = legs.get(people.key(talker)) if talker else None
+        _answer(facts, attempts, last)
+        _end(facts, attempts, last)
+    return {key: _leg_row(facts.row, leg) for key, leg in legs.items()}
+
+
+def _rung(facts: Facts, event: CallEvent) -> list[tuple[str, Person]]:
+    """Whom the event says that the call rang: of an incoming call every employee that it names."""
+    incoming = facts.row["direction"] == "in"
+    if not event.leg_key and not incoming:
+        return []
+    person = facts.people.of(event)
+    if person is not None:
+        return [(people.key(person), person)]
+    if event.leg_key:
+        return [(event.leg_key, ["", "", "", event.employee_name])]
+    rung = [facts.people.person(id=id) for id in (event.employee_ids or event.talker_id).split(",")]
+    return [(people.key(person), person) for person in rung if person]
+
+
+def _begin(facts: Facts, attempts: list[tuple[CallEvent, _Leg]]) -> None:
+    for event, leg in attempts:
+        if event.kind == words.LEG_RINGING:
+            at = event.moment if event.started_at is None else event.started_at
+            leg.began(at)
+            leg.opened = max(at, leg.opened)
+        elif event.kind in words.OF_A_LEG and event.started_at is not None:
+            leg.began(event.started_at)
+
+
+def _answer(facts: Facts, attempts: list[tuple[CallEvent, _Leg]], talker: _Leg | None) -> None:
+    answers = [(event, leg) for event, leg in attempts if event.kind in words.ANSWERS]
+    alone = len({id(leg) for _, leg in answers}) == 1
+    for event, leg in answers:
+        at = event.answered_at
+        if at is None:
+            at = facts.row["answered_at"] if alone else event.moment
+        if at is not None:
+            leg.answered = at if leg.answered is None else min(at, leg.answered)
+            leg.opened = max(at, leg.opened)
+    if talker and not answers and facts.row["is_answered"]:
+        talker.answered = facts.row["answered_at"]
+
+
+def _end(facts: Facts, attempts: list[tuple[CallEvent, _Leg]], talker: _Leg | None) -> None:
+    for event, leg in attempts:
+        if event.kind in (words.LEG_ENDED, words.HANGUP):
+            leg.end(event, event.moment if event.ended_at is None else event.ended_at)
+        elif event.kind in words.REAL_ENDS:
+            leg = talker if talker and event.talker_id else leg  # it names another one beside who talked last
+            leg.closed = facts.row["ended_at"]
+            leg.reason = (facts.row["reason"] if event.reason == "normal" else event.reason) or leg.reason
+            leg.reason_raw = event.reason_raw or leg.reason_raw
+
+
+def _leg_row(row: dict[str, Any], leg: _Leg) -> dict[str, Any]:
+    began, over = row["started_at"], row["ended_at"]
+
+    def within(at: int | None) -> int | None:
+        return None if at is None else max(began, at if over is None else min(at, over))
+
+    started, answered = within(leg.started), within(leg.answered)
+    ended = within(over if leg.closed is None else leg.closed)
+    if started is not None and answered is not None:
+        started = min(started, answered)
+    if ended is not None:
+        ended = max(ended, started or ended, answered or ended)
+    number, ext, _, name = leg.person
+    return {
+        "employee_number": number,
+        "employee_ext": ext,
+        "employee_name": name,
+        "started_at": started,
+        "answered_at": answered,
+        "ended_at": ended,
+        "reason": leg.reason,
+        "reason_raw": leg.reason_raw,
+    }
+
+
+# ------------------------------------------------------------------------------------------- recordings and attributes
+
+BEST = ("voice", "leg", "full")  # kinds of recordings, the one that `calls.recording_url` prefers last
+
+
+def _recordings(facts: Facts) -> dict[str, dict[str, Any]]:
+    """Every recording that was told, whatever each event knows of it; the best address becomes `recording_url`."""
+    found: dict[str, dict[str, Any]] = {}
+    shown: tuple[str, ...] = ()
+    best, url = (-1, -1), ""
+    for number, event in enumerate(facts.events):
+        for recording in event.recordings:
+            known = found.setdefault(
+                recording.url_hash, {"kind": recording.kind, "url": "", "provider_record_id": "", "seconds": None}
+            )
+            known["url"] = recording.url or known["url"]
+            known["provider_record_id"] = recording.provider_record_id or known["provider_record_id"]
+            known["seconds"] = known["seconds"] if recording.seconds is None else recording.seconds
+            rank = (BEST.index(recording.kind), number)
+            if recording.url and rank >= best:
+                best, url, shown = rank, recording.url, (event.event_key,)
+    facts.row["recording_url"], facts.shown_by["recording_url"] = url, shown
+    return found
+
+
+def _attributes(told: list[CallEvent]) -> dict[str, dict[str, Any]]:
+    """Of each name the last content; of too many names the first by the alphabet, whatever the order of arrival."""
+    found = {name: content for event in told for name, content in event.attributes}
+    return {name: {"content": found[name]} for name in sorted(found)[: words.MOST_ATTRIBUTES]}

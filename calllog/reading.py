@@ -25,7 +25,7 @@ class Story:
     recordings: list[dict[str, Any]]
     attributes: list[dict[str, Any]]
     events: list[CallEvent]
-    sources: dict[str, list[str]]
+    sources: dict[str, tuple[str, ...]]
 
     def gave(self, event: CallEvent) -> list[str]:
         """The columns that an event gave."""

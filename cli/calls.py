@@ -50,7 +50,7 @@ def calls_show(id: int) -> None:
     rows = []
     for name, value in story.row.items():
         if value not in (None, ""):
-            rows.append((name, value, ", ".join(names[key] for key in story.sources.get(name, []) if key in names)))
+            rows.append((name, value, ", ".join(names[key] for key in story.sources.get(name, ()) if key in names)))
     terminal.table(rows, ("column", "value", "from"))
     for title, parts in (("legs", story.legs), ("recordings", story.recordings), ("attributes", story.attributes)):
         if parts:

@@ -1,6 +1,7 @@
 """The vocabulary: the words of the call log, and CallEvent, which is what any feed's delivery becomes."""
 
 import json
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 PAYLOAD_VERSION = 1  # of CallEvent.to_payload; higher only where a field's meaning changed
@@ -28,6 +29,7 @@ KINDS = (
 RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 ENDS = frozenset({EXPIRED, SETTLED, ENDED, LOST, RECORDING})
 REAL_ENDS = frozenset({ENDED, LOST})
+SILENCES = frozenset({EXPIRED, SETTLED})
 ANSWERS = frozenset({ANSWERED, TALKING})
 OF_A_LEG = frozenset({LEG_RINGING, LEG_ENDED, HANGUP})
 
@@ -35,8 +37,21 @@ DIRECTIONS = ("in", "out", "internal", "")
 STATES = ("ringing", "talking", "ended")
 DISPOSITIONS = ("", "answered", "missed", "no_answer", "busy", "rejected", "cancelled", "failed", "unknown")
 
-# What an unanswered call's reason makes of it: (incoming and internal, outgoing). docs/contract.md section 2; the rows
-# agree with the «Таблица значений кодов ответа поля ResultCode» of the hooktype document.
+# What proves that somebody talked, or that nobody did, strongest first: (answered, answered_by) of an event. An answer,
+# a talk of some seconds or the provider's word of success is ""; the rest is what a notification without one rests on.
+NO_TALK, MENU, LOST_CALL, LENGTHS, EXCLUDED = "no_talk", "menu", "lost", "lengths", "reason"
+PROOFS = (
+    (True, ""),  # picked up, talked for seconds, or success by the provider's own word
+    (False, NO_TALK),  # zero seconds of talk, in so many words
+    (False, MENU),  # the same, and the provider says that the call was not lost: a menu served him
+    (False, LOST_CALL),  # the provider calls it lost
+    (False, ""),
+    (True, LENGTHS),  # not lost, and longer than the wait
+    (False, EXCLUDED),  # it ended for a reason that excludes a talk
+)
+
+# What an unanswered call's reason makes of it: (incoming, any other). docs/contract.md section 2; the rows agree with the
+# «Таблица значений кодов ответа поля ResultCode» of the hooktype document.
 DISPOSITION_OF = {
     "": ("missed", "no_answer"),
     "normal": ("missed", "no_answer"),
@@ -50,6 +65,7 @@ DISPOSITION_OF = {
     "forbidden": ("failed", "failed"),
     "no_funds": ("failed", "failed"),
     "blocked": ("failed", "failed"),
+    "suspended": ("failed", "failed"),
     "network": ("failed", "failed"),
     "answered_elsewhere": ("missed", "no_answer"),
     "unknown": ("missed", "no_answer"),
@@ -60,7 +76,7 @@ REASONS = tuple(DISPOSITION_OF)
 class Recording(NamedTuple):
     """One recording: `url_hash` is its identity within the call; `url` is empty when no address can be made."""
 
-    kind: str  # full | leg
+    kind: str  # full | leg | voice: a message that the caller left
     url_hash: str
     url: str = ""
     provider_record_id: str = ""
@@ -71,7 +87,8 @@ class CallEvent(NamedTuple):
     """What one delivery says of one call, in our words. Moments are milliseconds since 1970 UTC, lengths whole seconds.
 
     `received_at` is when the delivery was stored; `occurred_at` the event's own time where the body has one. Empty
-    text and None both mean "does not say". `answered` is evidence: True somebody talked, False nobody did.
+    text and None both mean "does not say". `answered` is evidence: True somebody talked, False nobody did; `answered_by`
+    says what it rests on (PROOFS). Of an event of a leg (OF_A_LEG) started_at and ended_at are the leg's.
     """
 
     feed: str
@@ -113,6 +130,13 @@ class CallEvent(NamedTuple):
     employee_name: str = ""
     redirected_from: str = ""
     attributes: tuple[tuple[str, str], ...] = ()  # what has no field of its own: schemas/attributes.py
+    answered_by: str = ""
+    internal: bool | None = None  # the provider's own word, where it has one
+    by_address: bool | None = None  # the body has no direction: this one is what was set up at the address
+    call_started_at: int | None = None  # the call's start, where an event of a leg has it
+    talker_id: str = ""  # the employee who talked last, of all that took part
+    by_remark: bool | None = None  # no reason says who hung up: hangup_by is what the document remarks
+    unwanted: bool | None = None  # the caller is on a black or spam list: nobody calls him back
 
     @property
     def moment(self) -> int:
@@ -122,19 +146,19 @@ class CallEvent(NamedTuple):
     def to_payload(self) -> str:
         """The event as JSON for `call_events.payload`: only what it says, with the version that reads it for ever."""
         fields = {"v": PAYLOAD_VERSION, "feed": self.feed, **self._stated()}  # our own events have no feed
-        return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+        return _ENCODER.encode(fields)
 
     def content(self) -> dict[str, Any]:
         """What the event says of the call: the payload's fields without those that say where it came from."""
         return {name: value for name, value in self._stated().items() if name not in _ENVELOPE}
 
     def _stated(self) -> dict[str, Any]:
-        fields: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
+        fields = _without_blanks(zip(self._fields, self, strict=True))
         if self.recordings:
-            fields["recordings"] = [_without_blanks(recording._asdict()) for recording in self.recordings]
+            fields["recordings"] = [_without_blanks(recording._asdict().items()) for recording in self.recordings]
         if self.attributes:
             fields["attributes"] = dict(self.attributes)
-        return _without_blanks(fields)
+        return fields
 
     @classmethod
     def from_payload(cls, payload: str) -> "CallEvent":
@@ -155,10 +179,10 @@ class CallEvent(NamedTuple):
         return cls(**fields)
 
 
-def _without_blanks(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None and value != ""}
+def _without_blanks(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in fields if value is not None and value != "" and value != ()}
 
 
 _FIELDS = frozenset(CallEvent._fields)
-_PLAIN = tuple(name for name in CallEvent._fields if name not in ("recordings", "attributes"))
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _ENVELOPE = frozenset({"feed", "provider", "provider_call_id", "event_key", "received_at", "kind", "notification_name"})

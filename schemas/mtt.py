@@ -133,14 +133,13 @@ def _event(
 ) -> CallEvent:
     leg, side = phone(said["redirect_number"]), said["side"].upper()
     hangup = kind == words.HANGUP
-    client_left = hangup and (side == "A" or (not side and not leg))
-    if client_left:
-        kind = words.ENDED  # the client is gone: the call is over, whatever legs there were
+    if hangup and side == "B" and not leg:
+        kind = words.LEG_ENDED  # of a leg that nobody names: without one, a hangup is the client's and ends the call
     cause = (said["cause"] or cause_of_data) if hangup else ""  # a cause on `s` is no hangup cause
     reason = REASON_OF_CAUSE.get(int(cause), "unknown") if cause.isdigit() and len(cause) < 6 else ""
     if hangup and not reason:
         reason = "unknown" if cause else "normal"
-    clearing = hangup and reason == "normal"
+    cleared_by = "client" if side == "A" or (not side and not leg) else "employee" if side == "B" else ""
     return CallEvent(
         feed=delivery.feed,
         provider=PROVIDER,
@@ -161,7 +160,7 @@ def _event(
         answered=False if hangup else True if kind in words.ANSWERS else None,
         reason=reason,
         reason_raw=cause,
-        hangup_by=("client" if client_left else "employee" if side == "B" else "") if clearing else "",
+        hangup_by=cleared_by if hangup and reason == "normal" else "",
         external_id=said["client_id"],
         attributes=attributes(sent, SCHEMA, also=frozenset({"clientid"})),  # the client's own name for external_id
     )

@@ -8,7 +8,7 @@ the mnemonic where it is one we know, the direction, and which keys have values;
 import csv
 from dataclasses import dataclass
 from datetime import tzinfo
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,17 @@ from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read, sha2
 
 PROVIDER = "uis"
 FORM = Form(body="«JSON для тела запроса»", url="«URL»", call_id="call_session_id", template=True)
+ADDRESS = "/hs/UIScom/{}"
 SAMPLE_CALL_ID = "187020303"  # the account page's test button sends this call, with phones and dates of 2016
-WAV = "https://app.uiscom.ru/system/media/wav/{}/{}/"  # seen in real bodies
+MEDIA = "https://app.uiscom.ru/system/media/{}/{}/{}/"  # kind of record, communication_id, hash: seen in real bodies
+
+# Keys of lists of recordings: (our kind, the kind of record in the address of a hash), the better ones last.
+RECORDS = {
+    "voice_mail_records": ("voice", "voice_mail"),
+    "wav_call_records": ("leg", "wav"),
+    "call_records": ("leg", "talk"),
+    "record_file_links": ("leg", ""),
+}
 
 DIRECTION = {"in": "in", "incoming": "in", "входящий": "in", "out": "out", "outgoing": "out", "исходящий": "out"}
 
@@ -48,6 +57,11 @@ KIND_OF_MNEMONIC = {
     "lostcall": words.LOST,
     "lostcallsession": words.LOST,
 }
+
+DIRECTION_OF_MNEMONIC = {"incallsession": "in", "outcallsession": "out"}
+
+PLAIN = ("normal", "unknown")  # reasons that say no more than that the call ended
+UNWANTED = ("numa_in_black_list", "numa_in_spam_list")  # nobody calls these callers back: never a missed call
 
 # Notifications of the same account page that are not about a call, by the keys that only they have.
 NOT_A_CALL = {
@@ -84,6 +98,8 @@ class Schema(Identity):
     extension_phone_number = Text(32, data_key="extensionphonenumber")
     employee_ids = Texts(data_key="employeeids")
     employee_id = Texts(data_key="employeeid")
+    last_talked_employee_id = Text(64, data_key="lasttalkedemployeeid")
+    last_answered_employee_id = Text(64, data_key="lastansweredemployeeid")
     contact_id = Text(64, data_key="contactid")
     contact_full_name = Text(255, data_key="contactfullname")
     scenario_name = Text(255, data_key="scenarioname")
@@ -99,6 +115,9 @@ class Schema(Identity):
     lost_reason = Text(255, data_key="lostreason")
     full_record_file_link = Text(1024, data_key="fullrecordfilelink")
     wav_call_records = Texts(data_key="wavcallrecords")
+    call_records = Texts(data_key="callrecords")
+    record_file_links = Texts(data_key="recordfilelinks")
+    voice_mail_records = Texts(data_key="voicemailrecords")
     file_link = Text(1024, data_key="filelink")
     file_duration = Seconds(data_key="fileduration")
     leg_id = Text(64, data_key="legid")
@@ -174,17 +193,18 @@ def _refuse(field: str, what: str) -> Refusal:
 
 def _event(delivery: Delivery, zone: tzinfo, sent: Fields, said: dict[str, Any]) -> CallEvent:
     kind = _kind(delivery.route, said)
-    direction = _direction(delivery.route, kind, said)
+    direction, by_address = _direction(delivery.route, kind, said)
     calling, called = said["calling_phone_number"], said["called_phone_number"]
-    client = said["contact_phone_number"] or {"in": calling, "out": called}.get(direction, "")
-    if direction == "internal":
-        client = ""
+    client = said["contact_phone_number"] or {"in": calling, "out": called}.get("" if by_address else direction, "")
     lost = _lost(kind, said)
-    reason, hangup_by = _reason(kind, said)
+    known, reason = _reason(said)
+    hangup_by, by_remark = _hangup_by(kind, known, said)
+    answered, answered_by = _answered(kind, lost, reason, said)
     start, finish = milliseconds(said["start_time"], zone), milliseconds(said["finish_time"], zone)
     if start is not None and finish is not None and finish < start - 999:  # one may have milliseconds, the other not
         finish = None
     noted = milliseconds(said["notification_time"] or said["notification_timestamp"], zone)
+    of_a_leg = kind == words.LEG_RINGING  # its start_time is the call's: the leg rings when the notification is made
     employee_number, employee_ext = phone(said["employee_phone_number"]), said["extension_phone_number"]
     return CallEvent(
         feed=delivery.feed,
@@ -196,28 +216,35 @@ def _event(delivery: Delivery, zone: tzinfo, sent: Fields, said: dict[str, Any])
         occurred_at=noted if noted is not None else start if kind == words.RINGING else finish,
         account=said["app_id"],
         direction=direction,
-        client_number=phone(client),
+        by_address=by_address or None,
+        internal=said["is_internal"],
+        client_number=phone(client) if direction != "internal" else "",
         line_number=phone(said["virtual_phone_number"]),
         leg_key=(employee_number or employee_ext) if direction == "in" else "",
         employee_number=employee_number,
         employee_ext=employee_ext,
         employee_ids=joined(said["employee_ids"] or said["employee_id"]),
+        talker_id=said["last_talked_employee_id"] or said["last_answered_employee_id"],
         caller_raw=calling,
         called_raw=called,
         client_name=said["contact_full_name"],
         provider_contact_id=said["contact_id"],
         scenario_name=said["scenario_name"],
-        started_at=start,
+        started_at=None if of_a_leg else start,
+        call_started_at=start if of_a_leg else None,
         answered_at=noted if kind == words.ANSWERED else None,
-        ended_at=finish,
+        ended_at=None if of_a_leg else finish,
         wait_seconds=said["wait_time_duration"],
         talk_seconds=said["talk_time_duration"],
         total_seconds=said["total_time_duration"],
-        answered=_answered(kind, lost, said),
+        answered=answered,
+        answered_by=answered_by,
         lost=lost,
         reason=reason,
         reason_raw=said["finish_reason"] or said["lost_reason"],
         hangup_by=hangup_by,
+        by_remark=by_remark or None,
+        unwanted=True if known and known.mnemonic in UNWANTED else None,
         recordings=_recordings(said),
         call_source=said["call_source"],
         external_id=said["external_id"],
@@ -229,14 +256,17 @@ def _event(delivery: Delivery, zone: tzinfo, sent: Fields, said: dict[str, Any])
 
 def _kind(route: str, said: dict[str, Any]) -> str:
     """What happened. The seed's templates differ by which keys they have, so the keys that have values decide."""
-    known = KIND_OF_MNEMONIC.get("".join(filter(str.isalnum, said["notification_mnemonic"])).lower())
+    known = KIND_OF_MNEMONIC.get(_word(said["notification_mnemonic"]))
     if known:
         return known
-    if (said["file_link"] or said["file_duration"] is not None) and said["is_lost"] is None:
+    recorded = said["file_link"] or said["file_duration"] is not None or said["record_file_links"]
+    if recorded and said["is_lost"] is None:
         return words.RECORDING  # «Записанный разговор»
     if route in ("rec", "ended"):
         return words.ENDED  # «Завершение звонка», also with keys left out
-    employee = said["employee_phone_number"] or said["extension_phone_number"]
+    employee = (
+        said["employee_phone_number"] or said["extension_phone_number"] or said["employee_ids"] or said["employee_id"]
+    )
     finished = (
         said["finish_time"] is not None
         or said["finish_reason"]
@@ -257,16 +287,16 @@ def _kind(route: str, said: dict[str, Any]) -> str:
     return words.RINGING
 
 
-def _direction(route: str, kind: str, said: dict[str, Any]) -> str:
-    """`direction` in the body wins over the URL: the "lost" notice goes to /in for outgoing calls too [seed]."""
+def _direction(route: str, kind: str, said: dict[str, Any]) -> tuple[str, bool]:
+    """(direction, whether the body does not say it and the address does). `direction` in the body wins over the URL: the
+    "lost" notice goes to /in for outgoing calls too [seed], so of an end the address says nothing."""
     if said["is_internal"]:
-        return "internal"
-    told = DIRECTION.get(said["direction"].lower().split(" ")[0])
-    if told:
-        return told
-    if kind in (words.RINGING, words.ANSWERED, words.LEG_RINGING):
-        return {"in": "in", "out": "out"}.get(route, "")
-    return ""
+        return "internal", False
+    body = DIRECTION.get(said["direction"].lower().split(" ")[0])
+    body = body or DIRECTION_OF_MNEMONIC.get(_word(said["notification_mnemonic"]), "")
+    if body or kind not in (words.RINGING, words.ANSWERED, words.LEG_RINGING) or route not in ("in", "out"):
+        return body, False
+    return route, True
 
 
 def _lost(kind: str, said: dict[str, Any]) -> bool | None:
@@ -275,29 +305,39 @@ def _lost(kind: str, said: dict[str, Any]) -> bool | None:
     return True if said["lost_reason"] or kind == words.LOST else is_lost
 
 
-def _answered(kind: str, lost: bool | None, said: dict[str, Any]) -> bool | None:
-    """Whether anybody talked (docs/feeds/uis.md); None where the body does not tell.
+def _answered(kind: str, lost: bool | None, reason: str, said: dict[str, Any]) -> tuple[bool | None, str]:
+    """Whether anybody talked and what proves it, strongest first (docs/feeds/uis.md); None where the body does not tell.
 
     The menu's time counts in total, so total > wait proves a talk only where UIS itself says "not lost".
     """
     total, wait, talk = said["total_time_duration"], said["wait_time_duration"], said["talk_time_duration"]
-    if kind in (words.ANSWERED, words.TALK_ENDED) or talk:
-        return True
-    if lost or (talk == 0 and lost is None):
-        return False
-    if total is None or wait is None:
-        return None
-    if lost is False and total > wait:
-        return True
-    # total = wait and "not lost": a second's talk is rounded away, so only a reason that excludes a talk tells
-    reason = reasons().get(said["finish_reason"].lower())
-    return False if reason and reason.reason not in ("normal", "unknown") and total <= wait else None
+    excluded = reason not in ("", *PLAIN, "answered_elsewhere")
+    if kind == words.ANSWERED or talk:
+        return True, ""
+    if talk == 0 and kind != words.TALK_ENDED:
+        return False, words.MENU if lost is False and not excluded else words.NO_TALK
+    if lost:
+        return False, words.LOST_CALL
+    if lost is False and total is not None and wait is not None and total > wait:
+        return True, words.LENGTHS
+    return (False, words.EXCLUDED) if excluded else (None, "")
+
+
+def _hangup_by(kind: str, known: "FinishReason | None", said: dict[str, Any]) -> tuple[str, bool]:
+    """(who hung up, whether that is the document's remark): the lost event is dropped by the client, a `lost_reason` on
+    «Завершение звонка» is «потерянный звонок, сброшен Оператором!» [seed]. Most reasons name neither side, and then nobody
+    hung up; the remark counts where the reason is not known or says no more than that the call ended."""
+    if known and (known.hangup_by or known.reason not in PLAIN):
+        return known.hangup_by, False
+    hangup_by = "client" if kind == words.LOST else "employee" if said["lost_reason"] else ""
+    return hangup_by, bool(hangup_by)
 
 
 @dataclass(frozen=True, slots=True)
 class FinishReason:
     """A `finish_reason`: its Russian text at UIS, our reason, and who hung up where it says."""
 
+    mnemonic: str
     text: str
     reason: str
     hangup_by: str
@@ -308,42 +348,47 @@ def reasons() -> dict[str, FinishReason]:
     """UIS's end reasons by mnemonic, from uis_reasons.tsv beside this file. An open list: others are `unknown`."""
     with (Path(__file__).parent / "uis_reasons.tsv").open(encoding="utf-8", newline="") as lines:
         return {
-            row["mnemonic"]: FinishReason(row["text"], row["reason"], row["hangup_by"] or "")
+            row["mnemonic"]: FinishReason(row["mnemonic"], row["text"], row["reason"], row["hangup_by"] or "")
             for row in csv.DictReader(lines, delimiter="\t")
         }
 
 
-def _reason(kind: str, said: dict[str, Any]) -> tuple[str, str]:
-    """Our reason and who hung up. Where `finish_reason` does not say who, the document does: the lost event is dropped
-    by the client, a `lost_reason` on «Завершение звонка» is «потерянный звонок, сброшен Оператором!» [seed]."""
-    if not said["finish_reason"] and not said["lost_reason"] and kind not in words.REAL_ENDS:
-        return "", ""
-    known = reasons().get(said["finish_reason"].lower())
-    reason = known.reason if known else "unknown" if said["finish_reason"] else ""
-    hangup_by = known.hangup_by if known else ""
-    if not hangup_by:
-        hangup_by = "client" if kind == words.LOST else "employee" if said["lost_reason"] else ""
-    return reason, hangup_by
+@cache
+def _reasons() -> dict[str, FinishReason | None]:
+    """The same by mnemonic and by Russian text; «Не определена» says nothing."""
+    by_text = {_word(reason.text): reason for reason in reasons().values()}
+    return (
+        by_text | {_word(mnemonic): reason for mnemonic, reason in reasons().items()} | {_word("Не определена"): None}
+    )
+
+
+@lru_cache(maxsize=1024)
+def _word(text: str) -> str:
+    """Letters and digits alone, lower-cased, for comparing."""
+    return "".join(filter(str.isalnum, text)).lower().replace("ё", "е")
+
+
+def _reason(said: dict[str, Any]) -> tuple[FinishReason | None, str]:
+    """(the reason that is known, the reason in our words): `finish_reason` by mnemonic, else by its Russian text, which
+    is what `lost_reason` is; one that says something before one that only says that the call ended."""
+    finish, lost = (_reasons().get(_word(said[key])) if said[key] else None for key in ("finish_reason", "lost_reason"))
+    known = lost if finish is None or (finish.reason in PLAIN and not finish.hangup_by and lost) else finish
+    return known, known.reason if known else "unknown" if said["finish_reason"] else ""
 
 
 def _recordings(said: dict[str, Any]) -> tuple[Recording, ...]:
+    """Every recording that a placeholder names; the better ones last, as the fold takes them."""
     found: dict[str, Recording] = {}
+    for key, (kind, place) in RECORDS.items():
+        for record in said[key][:30]:  # a call of more legs than that is no call, and the payload is a TEXT
+            if record.startswith(("http://", "https://")):
+                found.setdefault(sha256(url := ascii_url(record)), Recording(kind, sha256(url), url))
+            elif place and record != "file.wav":  # the test button's sample
+                communication = said["communication_id"]
+                url = MEDIA.format(place, communication, record) if communication and len(record) <= 128 else ""
+                found[sha256(record)] = Recording(kind, sha256(record), url, record[:64])
     for url, seconds in ((said["file_link"], said["file_duration"]), (said["full_record_file_link"], None)):
         if url.startswith(("http://", "https://")):
             url = ascii_url(url)
             found.setdefault(sha256(url), Recording("full", sha256(url), url, "", seconds))
-    communication = said["communication_id"]
-    for record in said["wav_call_records"][:30]:  # a call of more legs than that is no call, and the payload is a TEXT
-        if record.startswith(("http://", "https://")):
-            url = ascii_url(record)
-            found.setdefault(sha256(url), Recording("leg", sha256(url), url))
-        elif record != "file.wav":  # the test button's sample
-            url = WAV.format(communication, record) if communication and len(record) <= 128 else ""
-            found.setdefault(sha256(record), Recording("leg", sha256(record), url, record[:64]))
     return tuple(found.values())
-
-
-# ------------------------------------------------------------------------------------------- what `feeds show` prints
-
-
-ADDRESS = "/hs/UIScom/{}"

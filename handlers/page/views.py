@@ -179,7 +179,7 @@ def call(id: int) -> Response | str:
         for event in story.events[start : start + EVENTS]
     ]
     columns = [
-        (name, value, [numbers[key] for key in story.sources.get(name, []) if key in numbers])
+        (name, value, [numbers[key] for key in story.sources.get(name, ()) if key in numbers])
         for name, value in story.row.items()
         if value not in (None, "")
     ]

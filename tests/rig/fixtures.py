@@ -160,7 +160,7 @@ class FixtureCall:
         """The call's events, received in the order of the files at fixed moments; our own last, where silence ends it."""
         told = [request.event(at) for request, at in zip(self.requests, self.receipts(), strict=True)]
         if self.settled:
-            told.append(own_event(words.SETTLED, told[0].provider, self.call_id, max(self.receipts()) + 60_000))
+            told.append(own_event(words.SETTLED, told, after=60_000))
         return told
 
     def receipts(self) -> list[int]:

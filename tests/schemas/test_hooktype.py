@@ -174,6 +174,63 @@ def test_without_a_start_time_an_answered_call_began_when_it_was_answered():
     assert row["started_at"] == row["answered_at"]
 
 
+def test_an_end_in_the_second_of_its_start_is_kept():
+    event = understood(ended(EndTime="2021-01-28 14:15:22", ResultCode="603-s"))
+    assert (event.ended_at, event.reason) == (event.started_at, "cancelled_by_caller")
+
+
+def test_the_duration_of_an_end_whose_code_says_nothing_is_no_talk():
+    row = columns(begun(), ended(Duration=40, ResultCode="777"))
+    assert (row["disposition"], row["talk_seconds"]) == ("unknown", None)
+
+
+@pytest.mark.parametrize(
+    ("caller", "line", "called", "direction"),
+    [
+        ("101", "102", "102", "internal"),
+        ("101", None, "102", "internal"),
+        ("101", LINE, LINE, "in"),  # a line is named
+        (CLIENT, "102", "102", "in"),
+        ("101", "1020304", "1020304", "in"),
+    ],
+)
+def test_two_extensions_without_a_line_are_an_internal_call(caller: str, line: str | None, called: str, direction: str):
+    begin = begun(Caller=caller, CityNumber=line, Called=called)
+    missed = hook("MissedIncCall", Caller=caller, CityNumber=line, Called=called, ResultCode="304")
+    for said in ((begin,), (missed,), (begin, missed)):
+        row = columns(*said)
+        assert row["direction"] == direction
+        if direction == "internal":
+            assert (row["client_number"], row["employee_ext"], row["is_missed"]) == ("", "101", 0)
+    assert row["disposition"] == ("no_answer" if direction == "internal" else "missed")
+
+
+def test_an_attempt_that_began_before_a_lost_call_hook_is_the_start():
+    row = columns(
+        hook("AttemptIncCallBegin", StartTime="2021-01-28 14:15:20", Called=EMPLOYEE),
+        hook("ChangeIncCall", StartDuration="2021-01-28 14:15:30", Called=EMPLOYEE),
+        hook("EndIncCall", EndTime="2021-01-28 14:16:30", Duration=60, ResultCode="200"),
+    )
+    assert (row["wait_seconds"], row["talk_seconds"], row["total_seconds"]) == (10, 60, 70)
+
+
+def test_an_answer_whose_hook_was_lost_moves_the_first_answer_back():
+    """The first employee passed the call on: only the second one's ChangeIncCall came."""
+    row = columns(
+        begun(),
+        hook("ChangeIncCall", StartDuration="2021-01-28 14:16:00", Called=EMPLOYEE),
+        ended(EndTime="2021-01-28 14:16:22", Duration=52, ResultCode="200"),
+    )
+    assert (row["wait_seconds"], row["talk_seconds"], row["total_seconds"]) == (8, 52, 60)
+    close = columns(
+        begun(),
+        hook("ChangeIncCall", StartDuration="2021-01-28 14:15:32", Called=EMPLOYEE),
+        ended(EndTime="2021-01-28 14:16:22", Duration=52, ResultCode="200"),
+    )
+    # two seconds are rounding: the answer stands as told, and each length by itself
+    assert (close["wait_seconds"], close["talk_seconds"], close["total_seconds"]) == (10, 52, 60)
+
+
 @pytest.mark.parametrize("duration", [26, "26", "26.9", 26.4])
 def test_a_duration_is_the_talk_in_whole_seconds(duration: Any):
     row = columns(begun(), ended(Duration=duration, ResultCode="200"))

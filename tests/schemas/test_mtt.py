@@ -62,7 +62,7 @@ def understood(said: dict[str, Any], at: int = NOON, zone: ZoneInfo = ZONE) -> C
 def settled(*events: CallEvent) -> CallEvent:
     at = settles_at(events, 60)
     assert at is not None
-    return own_event(words.SETTLED, "mtt", CONF, at)
+    return own_event(words.SETTLED, events, at=at)
 
 
 def columns(*said: dict[str, Any], silence: bool = False) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def test_a_cause_of_an_unanswered_call_is_told_in_our_words(cause: Any, reason: 
 def test_a_cause_of_an_answered_call_never_misses_it(cause: Any, reason: str, _: str):
     for side in ("A", "B"):
         hangup = notification("h", 90, side=side, cause=str(cause))
-        row = columns(notification("o", 19), notification("s", 30), hangup)
+        row = columns(notification("o", 19), notification("s", 30), hangup, silence=cause == 26)
         assert (row["state"], row["disposition"], row["is_missed"]) == ("ended", "answered", 0)
         assert row["reason"] == ("normal" if cause in (16, 31) else reason)
         assert (row["talk_seconds"], row["wait_seconds"]) == (60, 11)
@@ -116,6 +116,93 @@ def test_a_normal_clearing_by_the_client_before_an_answer_is_a_missed_call(cause
     row = columns(notification("o", 19), notification("h", 33, leg="", side="A", cause=str(cause)))
     assert (row["state"], row["disposition"], row["reason"]) == ("ended", "missed", "cancelled_by_caller")
     assert (row["is_missed"], row["hangup_by"]) == (1, "client")
+
+
+def test_a_hangup_with_neither_leg_nor_side_ends_the_call():
+    row = columns(notification("o", 19), notification("h", 33, leg="", cause="16"))
+    assert (row["state"], row["reason"], row["hangup_by"]) == ("ended", "cancelled_by_caller", "client")
+
+
+def test_a_hangup_of_an_employee_whom_it_does_not_name_ends_nothing():
+    events = [understood(notification("o", 19)), understood(notification("h", 33, leg="", side="B", cause="16"))]
+    assert fold(events).columns["state"] == "ringing"
+    assert settles_at(events, 60) is None  # the leg that rang is open
+
+
+@pytest.mark.parametrize(
+    ("cause", "hangup_by"), [("16", "client"), ("31", "client"), ("17", ""), ("127", ""), ("99", "")]
+)
+def test_only_a_normal_clearing_says_who_hung_up(cause: str, hangup_by: str):
+    row = columns(notification("o", 19), notification("h", 33, leg="", side="A", cause=cause))
+    assert (row["state"], row["hangup_by"]) == ("ended", hangup_by)
+
+
+def test_a_client_who_hangs_up_on_a_ringing_leg_ends_the_call_by_silence_alone():
+    said = notification("o", 19), notification("h", 33, side="A", cause="16")
+    assert columns(*said)["state"] == "ringing"
+    row = columns(*said, silence=True)
+    assert (row["disposition"], row["is_missed"], row["reason"]) == ("missed", 1, "cancelled_by_caller")
+    assert (row["hangup_by"], row["wait_seconds"]) == ("client", 14)
+
+
+def test_the_client_who_hung_up_before_the_next_leg_rang_has_not_left():
+    """Side A of one leg, and then the next employee is rung: that was the network's doing."""
+    said = (
+        notification("o", 19),
+        notification("h", 33, side="A", cause="16"),
+        notification("o", 34, leg=OTHER),
+        notification("h", 49, leg=OTHER, side="B", cause="19"),
+    )
+    assert columns(*said[:3])["state"] == "ringing"
+    row = columns(*said, silence=True)
+    assert (row["reason"], row["hangup_by"], row["total_seconds"]) == ("no_answer", "", 30)
+
+
+@pytest.mark.parametrize("later", ["o", "s", "t"])
+def test_a_clients_hangup_does_not_end_a_call_that_goes_on(later: str):
+    gone = notification("h", 33, leg="", side="A", cause="16")
+    assert columns(notification("o", 19), gone)["state"] == "ended"
+    assert columns(notification("o", 19), gone, notification(later, 40, leg=OTHER))["state"] != "ended"
+    assert columns(notification("o", 19), gone, notification("h", 40, side="B", cause="16"))["state"] == "ended"
+
+
+def test_a_leg_answered_elsewhere_never_ends_the_call():
+    """Another one picked up, and the network clears the first on behalf of the caller: with the leg or without."""
+    talk = notification("o", 19), notification("o", 19, leg=OTHER), notification("s", 30, leg=OTHER)
+    for leg in (LEG, ""):
+        row = columns(*talk, notification("h", 30, leg=leg, side="A", cause="26"))
+        assert (row["state"], row["employee_number"], row["ended_at"]) == ("talking", OTHER, None)
+
+
+def test_an_employee_who_is_rung_again_talks_in_the_second_round():
+    said = (
+        notification("o", 19),
+        notification("h", 34, side="B", cause="19"),
+        notification("o", 39),
+        notification("s", 45),
+        notification("h", 105, side="B", cause="16"),
+    )
+    talking = fold([understood(body) for body in said[:4]])
+    assert (talking.columns["state"], talking.legs[LEG]["reason"], talking.legs[LEG]["ended_at"]) == (
+        "talking",
+        "",
+        None,
+    )
+    row = columns(*said)
+    assert (row["state"], row["wait_seconds"], row["talk_seconds"], row["total_seconds"]) == ("ended", 26, 60, 86)
+
+
+def test_a_call_whose_last_hangup_was_lost_expires_without_an_end():
+    """They talk, the other leg was cleared, and nothing more comes: when it ended nobody knows."""
+    said = (
+        notification("o", 19),
+        notification("o", 19, leg=OTHER),
+        notification("s", 30, leg=OTHER),
+        notification("h", 30, side="A", cause="26"),
+    )
+    events = [understood(body, NOON + 1000 * number) for number, body in enumerate(said)]
+    row = fold([*events, own_event(words.EXPIRED, events, after=14_400_000)]).columns
+    assert (row["state"], row["disposition"], row["ended_at"], row["talk_seconds"]) == ("ended", "answered", None, None)
 
 
 def test_a_cause_on_a_start_is_no_hangup_cause():
@@ -197,16 +284,48 @@ def test_the_extension_is_of_the_line_and_names_no_employee():
 
 
 @pytest.mark.parametrize("call", CALLS, ids=name)
-def test_a_call_settled_too_early_becomes_what_its_events_tell(call: FixtureCall):
+@pytest.mark.parametrize("kind", sorted(words.SILENCES))
+def test_whatever_comes_later_takes_back_an_end_that_only_silence_told(call: FixtureCall, kind: str):
     """The forwarder saw only a part of it when SETTLE_SECONDS had passed: the rest arrived later."""
-    events = [event for event in call.events() if event.kind != words.SETTLED]
-    early = own_event(words.SETTLED, "mtt", call.call_id, events[0].received_at + 60_000)
-    columns = fold([*events, early]).columns
-    if call.rows["calls"]["state"] == "ended":
-        for column in ("state", "disposition", "is_missed", "reason", "ended_at", "talk_seconds", "employee_number"):
-            assert columns[column] == fold(call.events()).columns[column]
-    else:
-        assert columns["state"] == "ended"  # never back to ringing
+    events = [event for event in call.events() if event.kind not in words.SILENCES]
+    for seen in range(1, len(events)):
+        early = own_event(kind, events[:seen], after=60_000)
+        if kind == words.EXPIRED or settles_at(events[:seen], 60):
+            assert fold([*events[:seen], early]).columns["state"] == "ended"
+        assert fold([*events, early]) == fold(events)
+
+
+def test_a_silence_is_broken_by_what_was_received_during_it_and_came_to_the_call_log_later():
+    begun, hangup = notification("o", 19), notification("h", 39, side="B", cause="19")
+    events = [understood(begun), understood(hangup, NOON + 20_000)]
+    silence = settled(*events)
+    other = understood(notification("o", 40, leg=OTHER), NOON + 21_000)  # another node's inbox had it
+    assert fold([*events, silence]).columns["state"] == "ended"
+    assert fold([*events, silence, other]).columns["state"] == "ringing"
+
+
+def test_a_leg_that_is_open_after_all_breaks_a_silence():
+    """Its event was received before the last hangup, by another node, and came to the call log after the silence."""
+    hangup = understood(notification("h", 39, side="B", cause="19"), NOON + 20_000)
+    other = understood(notification("o", 20, leg=OTHER), NOON + 1000)
+    assert fold([hangup, settled(hangup), other]).columns["state"] == "ringing"
+
+
+def test_a_broken_silence_does_not_count_and_the_next_one_has_another_key():
+    first = understood(notification("h", 39, side="B", cause="19"))
+    again = understood(notification("h", 59, side="B", cause="17"), NOON + 90_000)
+    silences = settled(first), settled(first, again)
+    assert silences[0].event_key != silences[1].event_key == settled(again, first).event_key
+    row = fold([first, again, *silences]).columns
+    assert (row["disposition"], row["events_count"], row["last_event_at"]) == ("busy", 3, NOON + 150_000)
+
+
+def test_a_silence_of_the_release_before_counts_until_something_is_received_after_it():
+    hangup = understood(notification("h", 39, side="B", cause="19"))
+    old = settled(hangup)._replace(occurred_at=None)
+    assert fold([hangup, old]).columns["state"] == "ended"
+    assert fold([hangup, old, understood(notification("o", 19), NOON + 50_000)]).columns["state"] == "ended"
+    assert fold([hangup, old, understood(notification("o", 40), NOON + 61_000)]).columns["state"] == "ringing"
 
 
 def test_silence_ends_a_call_only_after_a_hangup_with_no_leg_open():
@@ -230,7 +349,7 @@ def test_an_expired_call_is_told_by_the_hangups_it_has():
         [notification("o", 19), notification("o", 19, leg=OTHER), notification("h", 39, side="B", cause="17")],
     ):
         events = [understood(body, NOON + 1000 * number) for number, body in enumerate(said)]
-        row = fold([*events, own_event(words.EXPIRED, "mtt", CONF, NOON + 14_400_000)]).columns
+        row = fold([*events, own_event(words.EXPIRED, events, after=14_400_000)]).columns
         assert (row["state"], row["disposition"], row["reason"], row["total_seconds"]) == ("ended", "busy", "busy", 20)
 
 
@@ -306,7 +425,7 @@ def test_a_late_end_outranks_the_settled_one(node: Node):
     node.forward()
     (row,) = node.rows(Calls)
     assert (row["disposition"], row["reason"], row["hangup_by"]) == ("missed", "cancelled_by_caller", "client")
-    assert (row["total_seconds"], row["events_count"]) == (40, 4)
+    assert (row["total_seconds"], row["events_count"]) == (40, 3)  # the broken silence no longer counts
     assert row["change_no"] > change_no
     told(node, NOON + 99_000, notification("s", 45, leg=OTHER), notification("h", 59, leg=OTHER, side="B", cause="16"))
     node.forward()

@@ -106,9 +106,34 @@ def test_an_unknown_finish_reason_is_unknown_and_kept_as_sent():
     assert (event.reason, event.reason_raw, event.hangup_by) == ("unknown", "Robot_Answered", "")
 
 
-def test_a_lost_reason_alone_is_kept_as_sent():
+def test_a_lost_reason_is_the_russian_text_of_a_finish_reason():
     event = said(lost_reason="Сотрудник занят", **IN)
-    assert (event.reason, event.reason_raw, event.lost, event.answered) == ("", "Сотрудник занят", True, False)
+    assert (event.reason, event.reason_raw, event.lost, event.answered) == ("busy", "Сотрудник занят", True, False)
+
+
+@pytest.mark.parametrize("line", [line for line in REASONS if line["text"]], ids=lambda line: line["mnemonic"])
+def test_a_finish_reason_is_known_by_its_russian_text_too(line: dict[str, str]):
+    same = {other["reason"] for other in REASONS if other["text"] == line["text"]}
+    expected = {""} if line["text"] == "Не определена" else same
+    for text in (line["text"], f" {line['text'].upper()} ", line["text"].replace("ё", "е").rstrip(".")):
+        assert {said(lost_reason=text, **IN).reason} <= expected
+    assert said(finish_reason=line["text"]).reason in (same if line["text"] != "Не определена" else {"unknown"})
+
+
+@pytest.mark.parametrize(
+    ("finish", "lost", "reason"),
+    [
+        ("timeout", "Сотрудник занят", "no_answer"),  # the mnemonic before the text
+        ("something_new", "Сотрудник занят", "busy"),  # a text that is known before a mnemonic that is not
+        ("success_finish", "Сотрудник занят", "busy"),  # what says something before what only says that it ended
+        ("success_finish", "Не определена", "normal"),
+        ("subscriber_disconnects", "Сотрудник занят", "normal"),  # that says who
+        ("something_new", "что-то новое", "unknown"),
+        (None, "что-то новое", ""),
+    ],
+)
+def test_of_two_reasons_the_one_that_says_more_counts(finish: str | None, lost: str, reason: str):
+    assert said(finish_reason=finish, lost_reason=lost, **IN).reason == reason
 
 
 # --------------------------------------------------------------------------------------------------- what happened
@@ -233,9 +258,18 @@ def test_every_printed_template_asks_whether_the_call_is_internal():
 @pytest.mark.parametrize(
     ("route", "keys", "hangup_by"),
     [
-        ("in", {"finish_reason": "timeout", "lost_reason": "x"}, "client"),  # the lost event: the client
-        ("in", {"direction": "out", "finish_reason": "timeout", "lost_reason": "x"}, "client"),
-        ("rec", {"finish_reason": "timeout", "lost_reason": "x"}, "employee"),  # «сброшен Оператором!»
+        # a reason that names neither side: nobody hung up
+        ("in", {"finish_reason": "timeout", "lost_reason": "x"}, ""),
+        ("in", {"direction": "out", "finish_reason": "timeout", "lost_reason": "x"}, ""),
+        ("rec", {"finish_reason": "timeout", "lost_reason": "x"}, ""),
+        ("rec", {"lost_reason": "Группа сотрудников неактивна согласно расписанию"}, ""),
+        ("in", {"lost_reason": "Абонент занят"}, ""),
+        ("in", {"lost_reason": "Абонент разорвал соединение"}, "client"),
+        # no reason, or one that only says that the call ended: the document's remark
+        ("in", {"lost_reason": "x"}, "client"),  # the lost event: the client
+        ("in", {"finish_reason": "success_finish", "lost_reason": "Не определена"}, "client"),
+        ("rec", {"finish_reason": "add_cdr_timeout", "lost_reason": "x"}, "employee"),  # «сброшен Оператором!»
+        ("rec", {"finish_reason": "transfer_disconnects", "lost_reason": "x"}, "employee"),
         ("rec", {"finish_reason": "timeout", "is_lost": True}, ""),
         ("rec", {"finish_reason": "timeout", "is_lost": False}, ""),
         ("in", {"finish_reason": "operator_disconnects", "lost_reason": "x"}, "employee"),  # the reason says who
@@ -309,7 +343,22 @@ SILENT = {"total_time_duration": 25, "wait_time_duration": 25}
         ({**LOST, "finish_reason": "out_call_not_allowed"}, "failed", "failed"),
         ({**LOST, "finish_reason": "no_money"}, "failed", "failed"),
         ({**LOST, "finish_reason": "numa_in_black_list"}, "failed", "failed"),
+        ({**LOST, "finish_reason": "numa_in_spam_list"}, "failed", "failed"),
+        ({**LOST, "finish_reason": "numa_dnd_interval"}, "failed", "failed"),
+        ({**LOST, "finish_reason": "locked_numb"}, "failed", "failed"),
         ({**LOST, "finish_reason": "locked_phone"}, "failed", "failed"),
+        # a reason that excludes a talk, of a call that nobody calls lost
+        ({**DURATIONS, "finish_reason": "operator_busy"}, "busy", "busy"),
+        ({"finish_reason": "operator_not_responsible"}, "missed", "no_answer"),
+        ({**NOT_LOST, "finish_reason": "timeout"}, "missed", "no_answer"),
+        # no second of talk, in so many words
+        ({**NOT_LOST, **DURATIONS, "talk_time_duration": 0, "finish_reason": "subscriber_busy"}, "busy", "busy"),
+        ({"talk_time_duration": 0}, "missed", "no_answer"),
+        ({**DURATIONS, "talk_time_duration": 0, "finish_reason": "success_finish"}, "missed", "no_answer"),
+        # the same of a call that was not lost: a menu served him
+        ({**NOT_LOST, **DURATIONS, "talk_time_duration": 0}, "unknown", "unknown"),
+        ({**NOT_LOST, "talk_time_duration": 0, "finish_reason": "subscriber_disconnects"}, "unknown", "unknown"),
+        ({**NOT_LOST, "talk_time_duration": 0, "finish_reason": "call_enqueued"}, "unknown", "unknown"),
         # who gave up before an answer: the caller cancelled, the called side declined
         ({**LOST, "finish_reason": "subscriber_disconnects"}, "missed", "rejected"),
         ({**LOST, "finish_reason": "operator_disconnects"}, "rejected", "cancelled"),
@@ -317,8 +366,7 @@ SILENT = {"total_time_duration": 25, "wait_time_duration": 25}
         ({}, "unknown", "unknown"),
         (DURATIONS, "unknown", "unknown"),
         ({**DURATIONS, "finish_reason": "success_finish"}, "unknown", "unknown"),
-        ({**DURATIONS, "finish_reason": "operator_busy"}, "unknown", "unknown"),
-        ({"finish_reason": "operator_not_responsible"}, "unknown", "unknown"),
+        ({**DURATIONS, "finish_reason": "another_operator_answer"}, "unknown", "unknown"),
         (NOT_LOST, "unknown", "unknown"),
         ({**NOT_LOST, "total_time_duration": 60}, "unknown", "unknown"),
         ({**NOT_LOST, **SILENT}, "unknown", "unknown"),
@@ -330,7 +378,8 @@ def test_the_result_of_a_call_that_has_ended(keys: dict[str, Any], incoming: str
         assert columns["state"] == "ended"
         assert columns["disposition"] == disposition
         assert columns["is_answered"] == (disposition == "answered")
-        assert columns["is_missed"] == (direction is IN and disposition not in ("answered", "unknown"))
+        unwanted = keys.get("finish_reason") in ("numa_in_black_list", "numa_in_spam_list")
+        assert columns["is_missed"] == (direction is IN and disposition not in ("answered", "unknown") and not unwanted)
         assert columns["provider_lost"] == int(bool(keys.get("is_lost") or keys.get("lost_reason")))
 
 
@@ -358,10 +407,18 @@ def test_an_answer_event_makes_a_lost_call_answered():
     assert (columns["disposition"], columns["is_missed"], columns["provider_lost"]) == ("answered", 0, 1)
 
 
-def test_both_ends_of_a_lost_call_agree_that_the_client_dropped_it():
-    lost = said("in", **IN, **FINISHED, lost_reason="x")
-    end = said("rec", **IN, **FINISHED, lost_reason="x", is_lost=True)
+def test_both_ends_of_a_lost_call_agree_who_dropped_it():
+    finished = {**FINISHED, "finish_reason": None}
+    lost = said("in", **IN, **finished, lost_reason="x")
+    end = said("rec", **IN, **finished, lost_reason="x", is_lost=True)
     assert (end.hangup_by, row(lost, end)["hangup_by"], row(end, lost)["hangup_by"]) == ("employee", "client", "client")
+
+
+def test_a_reason_that_one_of_both_ends_has_is_the_calls():
+    """The remark of an end without a reason is no fact beside an end that has one."""
+    lost = said("in", **IN, lost_reason="x")
+    end = said("rec", **IN, **FINISHED, is_lost=True)
+    assert [row(lost, end)[column] for column in ("reason", "reason_raw", "hangup_by")] == ["no_answer", "timeout", ""]
 
 
 # -------------------------------------------------------------------------------------------------------- numbers
@@ -450,6 +507,13 @@ def test_a_finish_before_the_start_is_no_finish():
     assert event.ended_at is None
     columns = row(event)
     assert columns["ended_at"] - columns["started_at"] == 60_000
+
+
+def test_a_finish_in_the_second_of_its_start_is_kept():
+    """One may have milliseconds, the other not."""
+    event = said("rec", start_time="2024-03-11 10:15:30.900", finish_time="2024-03-11 10:15:30")
+    assert event.ended_at is not None
+    assert said("rec", start_time="2024-03-11 10:15:31", finish_time="2024-03-11 10:15:30").ended_at is None
 
 
 def test_the_notification_time_is_the_answers_moment():
@@ -636,6 +700,10 @@ def test_the_test_button_is_ignored_with_the_fields_it_had(feed: str, id: Any):
         assert field in ignored.value.message
     assert "scenarioname" not in ignored.value.message
     assert "79260000001" not in ignored.value.message
+
+
+def test_an_id_that_begins_as_the_samples_is_a_call():
+    assert said("in", **IN, call_session_id="1870203031").provider_call_id == "1870203031"
 
 
 @pytest.mark.parametrize(
