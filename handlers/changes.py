@@ -1,4 +1,4 @@
-"""GET /api/changes: changed calls for a card while it rings; asked by 1C's clients every few seconds."""
+"""GET /api/changes: changed calls, for a card that opens while the phone rings. 1C's clients ask every few seconds."""
 
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,8 @@ MOST = 500
 
 @bp.get("/api/changes")
 def changed() -> Response:
-    """`after`: a change_no; `ext`: an extension or an employee's number; `limit`: 500 at most. 503: it is away."""
+    """`after`: a change_no; `ext`: an extension or an employee's number; `limit`: 500 at most. 503 while the call log is
+    away."""
     stranger = api_refusal()
     if stranger is not None:
         return stranger
@@ -41,12 +42,12 @@ def changed() -> Response:
 
 def _whole(name: str, default: int, least: int, most: int) -> int | None:
     """A whole number of the query; None when it is none."""
-    said = request.args.get(name, "").strip()
-    if not said:
+    text = request.args.get(name, "").strip()
+    if not text:
         return default
-    if not (said.isascii() and said.isdigit() and len(said) < 20):
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
         return None
-    return int(said) if least <= int(said) <= most else None
+    return int(text) if least <= int(text) <= most else None
 
 
 def _plain(value: Any) -> Any:

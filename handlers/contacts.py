@@ -56,21 +56,29 @@ def put() -> Response:
 
 def _contacts(body: bytes) -> list[Contact] | Response:
     try:
-        said = json.loads(body, parse_int=str)
-        json.dumps(said, ensure_ascii=False).encode()  # a lone surrogate is no text
+        sent = json.loads(body, parse_int=str)
+        json.dumps(sent, ensure_ascii=False).encode()  # a lone surrogate is no text
     except (ValueError, RecursionError):
         return refusal(400, "bad_json", 'Тело запроса должно быть списком JSON: [{"client_number": …}, …].')
-    if not isinstance(said, list) or not all(isinstance(item, dict) for item in said):
+    if not isinstance(sent, list) or not all(isinstance(item, dict) for item in sent):
         return refusal(400, "bad_json", 'Тело запроса должно быть списком объектов JSON: [{"client_number": …}, …].')
-    if len(said) > MOST:
-        return refusal(422, "too_many", f"Контактов {len(said)}, за один раз принимается {MOST}: передавайте частями.")
-    told = [{name: value.strip() if isinstance(value, str) else value for name, value in item.items()} for item in said]
+    if len(sent) > MOST:
+        return refusal(
+            422, "too_many", f"Контактов {len(sent)}, а за один раз принимается не больше {MOST}: передавайте частями."
+        )
+    given = [{name: _stripped(value) for name, value in item.items() if value is not None} for item in sent]
     try:
-        items = ITEMS.load([{name: value for name, value in item.items() if value is not None} for item in told])
+        items = ITEMS.load(given)
     except ValidationError as error:
         at, wrong = next(iter(error.messages_dict.items()))
         field = next(iter(wrong))
         return refusal(
-            422, "bad_field", f"Контакт {int(at) + 1}: поле {field} отсутствует, пусто, не текст или слишком длинно."
+            422,
+            "bad_field",
+            f"Контакт {int(at) + 1}: поле {field} отсутствует, пустое, не текстовое или слишком длинное.",
         )
     return [Contact(phone(item["client_number"])[:32], item["client_name"], item["responsible_ext"]) for item in items]
+
+
+def _stripped(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
