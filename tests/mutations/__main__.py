@@ -29,7 +29,8 @@ stopped = threading.Event()
 
 def pytest(code: Path, tests: Iterable[str]) -> tuple[int, str]:
     """(exit status, output) of these tests in a copy of the code; they end their services themselves when interrupted."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=line", "-p", "no:cacheprovider", *tests]
+    options = ["-o", "addopts=", "-x", "-q", "--tb=line", "-p", "no:cacheprovider"]  # the last line counts the passed
+    command = [sys.executable, "-m", "pytest", *options, *tests]
     process = subprocess.Popen(
         command, cwd=code, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
