@@ -163,7 +163,7 @@ def as_text(fields: Mapping[str, Any]) -> str:
             "ended": fields.get("ended_at", "не завершено"),
             "unfinished": "" if fields.get("whole") else "\n   Внимание: удаление было прервано, см. следующие записи.",
             "what": KINDS.get(fields["kind"], fields["kind"]),
-            "whose": digest or "лица, чьи звонки получены в указанный период",
+            "whose": digest or subject,
             "numbers": ", ".join(f"{name} {count}" for name, count in (counts or {}).items())
             or ("0" if counts == {} else "неизвестно"),
         }

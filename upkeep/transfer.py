@@ -18,32 +18,14 @@ import models
 from calllog import batch, database
 from calllog.reading import pages
 from config import Stop
-from models import (
-    CallAttributes,
-    CallEvents,
-    CallLegs,
-    CallRecordings,
-    Calls,
-    ChangeCounter,
-    Contacts,
-    Employees,
-    SchemaInfo,
-    Table,
-)
+from models import ChangeCounter, SchemaInfo, Table
 
 ROWS = 500  # rows read at once
 WEIGHT = 200_000  # characters in one INSERT: well below the smallest max_allowed_packet
 ID_GAP = 1_000_000  # ids that the old call log may give out before the service is started on the new one
-DATA = (
-    Calls,
-    CallLegs,
-    CallRecordings,
-    CallAttributes,
-    CallEvents,
-    Contacts,
-    Employees,
-)  # a target that has any of these is in use
-NUMBERED = (Calls, CallLegs, CallRecordings, CallAttributes, CallEvents)  # ids that 1C may keep
+# tables whose ids 1C may keep, and those of which the target may have no row
+NUMBERED = (models.Calls, models.CallLegs, models.CallRecordings, models.CallAttributes, models.CallEvents)
+DATA = (*NUMBERED, models.Contacts, models.Employees)
 
 
 class Progress(NamedTuple):
