@@ -56,23 +56,23 @@ def _known(feed: str) -> SetUp:
 @terminal.json_option
 def feeds_doctor(feed: str, days: float, since: datetime | None, as_json: bool) -> None:
     """What is set up wrong at the provider, by what really came, and where to change it (in Russian). Exit status 1 when
-    there is something to mend. Shows no bodies, keys or whole phone numbers."""
+    there is something to change. Shows no bodies, keys or whole phone numbers."""
     _known(feed)
-    box = terminal.inbox()
+    inbox = terminal.inbox()
     begin = terminal.milliseconds(since) or now() - int(timedelta(days=days).total_seconds() * 1000)
     hidden = as_json or not sys.stderr.isatty()
-    with click.progressbar(box.stream(feed, begin), label="reading", hidden=hidden, file=sys.stderr) as found:
-        report = doctor.examine(terminal.settings().feeds[feed], found, box.counters(), begin)
+    with click.progressbar(inbox.stream(feed, begin), label="reading", hidden=hidden, file=sys.stderr) as found:
+        report = doctor.examine(terminal.settings().feeds[feed], found, inbox.counters(), begin)
     if as_json:
         for finding in report.findings:
             click.echo(json.dumps(asdict(finding) | {"last_at": terminal.local(finding.last_at)}, ensure_ascii=False))
     else:
-        _tell(feed, report, terminal.local(begin))
+        _print(feed, report, terminal.local(begin))
     if not report.healthy:
         sys.exit(1)
 
 
-def _tell(feed: str, report: Report, since: str) -> None:
+def _print(feed: str, report: Report, since: str) -> None:
     seen = f"уведомлений потока {feed} с {since} — {report.total}"
     seen += f", последнее {terminal.local(report.last_at)}" if report.last_at else ""
     tested = (

@@ -14,8 +14,8 @@ from setup.feed import SetUp, declared, faults, page_faults
 
 @cache
 def feeds() -> Mapping[str, SetUp]:
-    """Feed name -> its set-up, of every feed: what setup/<feed>.py and setup/<feed>.txt tell, where there are such. Raises
-    WrongSettings, which names everything that is wrong."""
+    """Feed name -> its set-up, of every feed: from setup/<feed>.py and setup/<feed>.txt where there are such, else the
+    defaults. Raises WrongSettings, which names everything that is wrong."""
     there = {info.name for info in pkgutil.iter_modules(__path__)}
     modules = {name: importlib.import_module(f"{__name__}.{name}") for name in schemas.feeds() if name in there}
     pages = {name: _page(name) for name in schemas.feeds()}

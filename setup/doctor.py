@@ -1,4 +1,4 @@
-"""The doctor: what is set up wrong at the provider, told from what really came, and where to change it.
+"""The doctor: what is set up wrong at the provider, by the deliveries that really came, and where to change it.
 
 Pure over the inbox's deliveries, which it takes one by one: in memory are counts, never bodies. What it says is Russian and
 for the person at the provider's settings; it names deliveries by id, and shows neither bodies nor whole phone numbers. What
@@ -80,12 +80,12 @@ ADVICE = {
     ),
 }
 KEY_IN_BODY = "ключ ({field} в теле запроса): укажите тот, который печатает flask feeds show {feed}"
-# Who is refused at the door is counted, not kept: reason -> where to mend it.
+# A request refused at the door is counted, not kept: reason -> where to change it.
 AT_THE_DOOR = {
     "no_key": "поле {url}: скопируйте адрес заново целиком, он кончается на ?key=… (flask feeds show {feed})",
     "wrong_key": "поле {url}: скопируйте адрес заново (flask feeds show {feed})",
     "address_not_allowed": "настройка {NAME}_ALLOW на сервере: добавьте адреса провайдера; за прокси — TRUSTED_PROXIES",
-    "too_large": "поле {body}: оставьте в шаблоне только поля звонка",
+    "too_large": "{mend}",
     "feed_closed": "настройка {NAME}_KEY на сервере, затем перезапуск сервиса",
 }
 ZONES = {
@@ -145,10 +145,10 @@ class _Seen:
             mark, _ = self.refusals.setdefault((outcome.reason, label), (Mark(), ""))
             mark.add(delivery)
             self.refusals[outcome.reason, label] = (mark, outcome.detail)
-        if delivery.method == "GET":
-            self.mark("get", label, delivery)
-        elif self.form.template:
-            if is_json:
+        if self.form.template:
+            if delivery.method == "GET":
+                self.mark("get", label, delivery)
+            elif is_json:
                 for code, lines in self.setup.template(text).items():
                     if lines:
                         self.mark(code, label, delivery, lines)
@@ -234,7 +234,7 @@ class _Findings:
         self.advice = {"get": ADVICE["get"], **self.setup.advice}
         self.advice |= {code: advice for code, advice in ADVICE.items() if code not in self.advice}
         self.name = self.feed.name.upper()
-        self.names = {"body": seen.form.body, "url": seen.form.url, "method": self.setup.method}
+        self.names = {"body": seen.form.body, "url": seen.form.url, "method": self.setup.method, "mend": seen.form.mend}
         self.names |= {"feed": self.feed.name, "NAME": self.name, "field": self.setup.feed.key_field}
         self.at_the_door = AT_THE_DOOR | self.setup.at_the_door
         if self.setup.feed.key_field:
@@ -273,14 +273,16 @@ class _Findings:
         if code in ("our_fault", "indigestible"):
             wrong, where = "Ошибка самого коннектора: уведомление сохранено, но не понято.", "сообщите администратору"
         else:
-            wrong, where = shown(_EXCERPT.sub(r"\1…\2", detail)), f"поле {self.seen.form.body}"
+            form = self.seen.form
+            wrong = shown(_EXCERPT.sub(r"\1…\2", detail))
+            where = f"поле {form.body}" if form.template else form.mend
         return self.marked(f"dead.{code}", Advice(f"Отказы: {code}", wrong, where), label, mark)
 
     def advise(self, code: str, label: Label, mark: Mark) -> Finding:
         details = sorted(mark.details)
-        return self.marked(code, self.told(code, details="\n".join(details), list=", ".join(details)), label, mark)
+        return self.marked(code, self.advised(code, details="\n".join(details), list=", ".join(details)), label, mark)
 
-    def told(self, code: str, **names: str) -> Advice:
+    def advised(self, code: str, **names: str) -> Advice:
         """The advice with its names filled in."""
         advice, names = self.advice[code], self.names | {"details": "", "list": ""} | names
         wrong, where, paste = (filled(text, names) for text in advice[1:4])
@@ -296,7 +298,7 @@ class _Findings:
         mark = self.seen.tags.get("recorded")
         if mark is None or self.seen.count("linked"):
             return None
-        advice = self.told("no_recording_link")
+        advice = self.advised("no_recording_link")
         return Finding(
             "no_recording_link", *advice[:4], self.setup.types.get(words.ENDED, ""),
             mark.seen, self.seen.count("ended"), mark.last_at, mark.delivery,
@@ -309,7 +311,7 @@ class _Findings:
         last = max((tags[tag] for tag in expected.proof if tag in tags), key=lambda mark: mark.last_at or 0)
         key = "" if self.setup.feed.key_field else f"?key=<ключ из flask feeds show {self.feed.name}>"
         entries = self.setup.to_enter(expected.name, lambda path: f"…{path}{key}")
-        advice = self.told("never_seen", name=expected.name, details="\n".join(entries))
+        advice = self.advised("never_seen", name=expected.name, details="\n".join(entries))
         return Finding(
             "never_seen", *advice[:4], expected.name, 0, count(*expected.proof), last.last_at, last.delivery
         )  # fmt: skip

@@ -43,13 +43,15 @@ class SetUp:
     first_notification: Callable[[datetime], tuple[str, dict[str, Any]]] | None = None
     self_test: Callable[[str, Settings], tuple[str, dict[str, Any]]] | None = None
     expected: tuple[Expected, ...] = ()  # event types that must come when others do
-    method: str = "метода запроса"  # the provider's field in which POST is chosen
+    method: str = "метода запроса"  # the field in which the owner of a template chooses POST
     switches: str = "{url}"  # what to look at where nothing comes
     types: Mapping[str, str] = field(default_factory=dict)  # kind, or kind.direction -> the provider's event type
-    at_the_door: dict[str, str] = field(default_factory=dict)  # reason of a refusal of its own -> where to mend it
+    at_the_door: dict[str, str] = field(
+        default_factory=dict
+    )  # reason of a refusal by its handler -> where to change it
     self_test_refused: Mapping[str, str] = field(default_factory=dict)  # the same reasons, in English, for the sysadmin
     advice: Mapping[str, Advice] = field(default_factory=dict)  # code of what the functions below find -> what to do
-    template: Callable[[str], Mapping[str, list[str]]] = _no_template  # body -> codes and lines to mend
+    template: Callable[[str], Mapping[str, list[str]]] = _no_template  # body -> code -> lines to change
     right_route: Callable[[Delivery, CallEvent, set[str]], Right] = (
         _as_it_came  # by the keys, where it should have come
     )
@@ -100,7 +102,7 @@ def page_faults(text: str) -> Iterator[str]:
 
 
 def declared(feed: Feed, module: ModuleType | None, page: str) -> SetUp:
-    """What a module without faults tells; the defaults where there is none."""
+    """The set-up that a module without faults declares; the defaults where there is none."""
     known = {name: getattr(module, name) for name in (*TABLES, *FUNCTIONS) if hasattr(module, name)}
     if not page:
         page = PAGE_WITH_KEY.replace("{field}", feed.key_field) if feed.key_field else PAGE

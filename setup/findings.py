@@ -1,4 +1,4 @@
-"""What the doctor finds, and the words in which it tells it."""
+"""Findings of the doctor, and the words in which they are printed."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ ENOUGH = 3  # calls that show that an event type does not come; single ones may 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to mend: `seen` deliveries of `of`, the last of them at `last_at` (milliseconds) with the id `delivery`.
+    """One thing to change: `seen` deliveries of `of`, the last of them at `last_at` (milliseconds) with the id `delivery`.
     A `note` does no harm and needs no change."""
 
     code: str
@@ -30,7 +30,7 @@ class Finding:
 
 
 class Label(NamedTuple):
-    """A notification as its owner knows it: the name he gave it, its event type where that can be told, its address."""
+    """A notification as its owner knows it: the name he gave it, its event type where the event shows it, its address."""
 
     name: str = ""
     event_type: str = ""
@@ -102,4 +102,4 @@ def line(key: str, placeholder: str | None) -> str:
 
 def shown(text: str) -> str:
     """What the sender wrote, as a terminal may show it."""
-    return masked("".join(letter for letter in text if letter.isprintable()))
+    return masked("".join(sign for sign in text if sign.isprintable()))

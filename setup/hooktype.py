@@ -7,7 +7,6 @@ from config import Settings
 from schemas.hooktype import ADDRESS
 from setup.findings import Expected
 
-METHOD = "«Тип запроса»"
 EXPECTED = (
     Expected("EndIncCall", ("ended.in", "lost.in"), ("ringing.in",), 5),
     Expected("EndOutCall", ("ended.out",), ("ringing.out",), 5),

@@ -22,7 +22,7 @@ from setup.feed import SetUp
 SECONDS = 10  # for the connection, and for each part of the answer
 MOST_BYTES = 65536  # of an answer that is looked at
 
-# What our own refusals mean here; the rest are told with their own sentence.
+# What our own refusals mean here; any other is printed with its own sentence.
 REFUSALS = {
     "wrong_key": "another key is asked for there: restart the service after a change of {name}_KEY, or PUBLIC_URL leads "
     "to another connector",
@@ -162,9 +162,9 @@ def _judge(settings: Settings, feed: FeedSettings, refusals: dict[str, str], sta
         answer = json.loads(text)
     except ValueError:
         answer = None
-    said = answer if isinstance(answer, dict) else {}
-    code = str(said.get("error", ""))
-    if status == 200 and said.get("status") == "ignored":
+    fields = answer if isinstance(answer, dict) else {}
+    code = str(fields.get("error", ""))
+    if status == 200 and fields.get("status") == "ignored":
         return
     if 300 <= status < 400:
         to = urlsplit(headers.get("Location", ""))
@@ -174,8 +174,8 @@ def _judge(settings: Settings, feed: FeedSettings, refusals: dict[str, str], sta
         )
     if code in refusals:
         raise Stop(f"{status} {code}: {refusals[code].format(name=feed.name.upper())}")
-    if code and "message" in said:
-        raise Stop(f"{status} {_plain(code)}: {_plain(str(said['message']))}")
+    if code and "message" in fields:
+        raise Stop(f"{status} {_plain(code)}: {_plain(str(fields['message']))}")
     whose = f"{status} from {_plain(headers.get('Server', '') or 'a server that does not name itself')}{_title(text)}"
     if status in (502, 503, 504):
         raise Stop(
@@ -203,4 +203,4 @@ def _plain(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in text).strip()[:200]
+    return "".join(sign if sign.isprintable() else " " for sign in text).strip()[:200]
