@@ -304,7 +304,7 @@ def _recordings(facts: Facts) -> dict[str, dict[str, Any]]:
             known["url"] = recording.url or known["url"]
             known["provider_record_id"] = recording.provider_record_id or known["provider_record_id"]
             known["seconds"] = known["seconds"] if recording.seconds is None else recording.seconds
-            rank = (BEST.index(recording.kind), number)
+            rank = (BEST.index(recording.kind) if recording.kind in BEST else 0, number)  # a newer release's kind
             if recording.url and rank >= best:
                 best, url, shown = rank, recording.url, (event.event_key,)
     facts.row["recording_url"], facts.shown_by["recording_url"] = url, shown

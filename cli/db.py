@@ -20,6 +20,8 @@ def db_upgrade() -> None:
     with terminal.attempt("not upgraded"):
         applied = database.upgrade(terminal.settings().database_url, click.echo)
     click.echo("the call log is up to date" if not applied else f"schema version {models.VERSION}")
+    if applied and "0001_call_log" not in applied:
+        click.echo("flask calls rebuild gives the calls of before what this release understands better")
 
 
 @command.command("downgrade")

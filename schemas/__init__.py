@@ -10,7 +10,7 @@ from types import MappingProxyType
 from config import WrongSettings
 from schemas.event import CallEvent
 from schemas.feed import Feed, declared, faults, is_feed
-from schemas.reading import Delivery
+from schemas.reading import Delivery, canonical
 
 
 @cache
@@ -39,4 +39,9 @@ def recognise(delivery: Delivery) -> None:
 def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
     """What the delivery says, in our words. Pure: no Flask, no database, no clock. `zone` is the provider's wall clock.
     Raises as `recognise` does."""
-    return feeds()[delivery.feed].understand(delivery, zone)
+    feed = feeds()[delivery.feed]
+    event = feed.understand(delivery, zone)
+    key = canonical(feed.key_field)
+    if key:  # it opens the feed: nowhere but in the raw body
+        event = event._replace(attributes=tuple(a for a in event.attributes if not canonical(a[0]).endswith(key)))
+    return event

@@ -71,7 +71,7 @@ def _unread(fields: Fields, read: frozenset[str], spelled: Mapping[str, str]) ->
             nested = isinstance(value, dict | list)
             if _SECRET.fullmatch(key) or (not nested and not parent and key in read):
                 continue
-            own = next((spelled[name] for name in names if name in spelled), "")
+            own = next((spelled[name] for name in names if name in spelled and name not in read), "")
             name = own or "_".join(filter(None, (path, snake(spelling.get(key, key)))))[:LONGEST_NAME].strip("_")
             if nested:
                 taken = isinstance(value, list) and any(fields.leaves.get(n) is value for n in names if n in read)
