@@ -31,7 +31,7 @@ from calllog.database import open_database
 from config import Settings
 from inbox import DEAD, FORGOTTEN, FORWARDED, IGNORED, OUR_FAULT, Inbox, Outcome, now
 from inbox.judge import DAY, understood
-from inbox.state import disks, silent_feeds
+from inbox.state import node_state
 from models import Position
 from schemas.event import CallEvent
 from schemas.reading import Delivery
@@ -94,14 +94,15 @@ class Watch:
         if clock - self._looked < STATUS_EVERY:
             return
         self._looked = clock
-        silent = set(silent_feeds(self.settings, self.inbox))
+        state = node_state(self.settings, self.inbox)
+        silent = set(state.silent_feeds)
         for feed in sorted(silent - self._silent):
             minutes = self.settings.feeds[feed].silence_minutes
             log.warning("%s: no delivery for more than %d minutes (%s_SILENCE_MINUTES)", feed, minutes, feed.upper())
         for feed in sorted(self._silent - silent):
             log.info("%s: deliveries come again", feed)
         self._silent = silent
-        low = [disk for disk in disks(self.settings) if disk.low]
+        low = [disk for disk in state.disks if disk.low]
         if low and clock - self._disk_logged >= DISK_EVERY:
             self._disk_logged = clock
             for disk in low:
@@ -390,18 +391,14 @@ class Forwarder:
                 return
 
     def _write_status(self, db: peewee.Database) -> None:
-        last = self.inbox.look().last_deliveries
-        waiting = self.inbox.waiting_by_feed()
-        dead: dict[str, int] = {}
-        for feed, _, count in self.inbox.dead():
-            dead[feed] = dead.get(feed, 0) + count
-        rows = []
-        for name, feed_settings in self.settings.feeds.items():
-            if feed_settings.closed and name not in last:
-                continue
-            said = (wall(last.get(name), self.settings.timezone), waiting.get(name, 0), dead.get(name, 0))
-            rows.append((name, *said, wall(now(), self.settings.timezone)))
-        write_status(db, self.inbox.node(), rows)
+        state, waiting = node_state(self.settings, self.inbox), self.inbox.waiting_by_feed()
+        dead, last, zone = state.dead_by_feed, state.last_deliveries, self.settings.timezone
+        open_feeds = {name for name, feed in self.settings.feeds.items() if not feed.closed}
+        rows = [
+            (feed[:16], wall(last.get(feed), zone), waiting.get(feed, 0), dead[feed], wall(now(), zone))
+            for feed in sorted(open_feeds | last.keys())  # those of another release too, however long their names
+        ]
+        write_status(db, state.node, rows)
 
     # --------------------------------------------------------------------------------------------- connection
 

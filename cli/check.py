@@ -11,7 +11,7 @@ import models
 from calllog import batch, database
 from cli import terminal
 from config import Settings, Stop
-from inbox.state import disks
+from inbox.state import disks, node_state
 from setup import selftest
 
 
@@ -59,10 +59,10 @@ def _check_inbox(settings: Settings) -> str:
     integrity = inbox.check()
     if integrity != "ok":
         raise RuntimeError(integrity)
-    waiting, since = inbox.backlog()
-    forwarding = "forwarded by a running service" if inbox.is_forwarding() else "nothing forwards it now"
-    backlog = f"{waiting} waiting since {terminal.local(since)}" if since else "0 waiting"
-    return f"{inbox.path}, node {inbox.node()}, {backlog}, {forwarding}"
+    state = node_state(settings, inbox)
+    forwarding = "forwarded by a running service" if state.forwarding else "nothing forwards it now"
+    since = f" since {terminal.local(state.waiting_since)}" if state.waiting else ""
+    return f"{inbox.path}, node {state.node}, {state.waiting} waiting{since}, {forwarding}"
 
 
 def _check_call_log(settings: Settings) -> str:

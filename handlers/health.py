@@ -1,12 +1,14 @@
 """Is it alive (/healthz), does it take deliveries, and does what it took go on (/readyz)? docs/contract.md section 5."""
 
 import sqlite3
+from datetime import datetime, tzinfo
+from typing import Any
 
 from flask import Blueprint, Response
 
 from handlers.answers import RETRY_AFTER_SECONDS, answer, connector
 from inbox import Unavailable
-from inbox.state import probe, state
+from inbox.state import NodeState, node_state, probe
 
 bp = Blueprint("health", __name__)
 
@@ -23,6 +25,32 @@ def readyz() -> Response:
     here = connector()
     try:
         probe(here.settings, here.inbox)
-        return answer(200, {"status": "ready", **state(here.settings, here.inbox)})
+        return answer(200, {"status": "ready", **_body(node_state(here.settings, here.inbox), here.settings.timezone)})
     except (Unavailable, OSError, sqlite3.Error) as error:
         return answer(503, {"status": "unavailable", "inbox": str(error)}, {"Retry-After": RETRY_AFTER_SECONDS})
+
+
+def _body(state: NodeState, zone: tzinfo) -> dict[str, Any]:
+    """Moments are wall clock in TIMEZONE."""
+
+    def local(moment: int | None) -> str | None:
+        return None if moment is None else datetime.fromtimestamp(moment // 1000, zone).isoformat()
+
+    return {
+        "node": state.node,
+        "forwarding": state.forwarding,
+        "call_log": {
+            "state": state.call_log or "not seen yet",
+            "message": state.call_log_message,
+            "seen_at": local(state.call_log_seen_at),
+        },
+        "waiting": state.waiting,
+        "waiting_since": local(state.waiting_since),
+        "dead": state.dead_by_feed.total(),
+        "unknown_feeds": state.unknown_feeds,
+        "silent_feeds": state.silent_feeds,
+        "disk": [
+            {"holds": disk.holds, "free_bytes": disk.free, "size_bytes": disk.size, "low": disk.low}
+            for disk in state.disks
+        ],
+    }

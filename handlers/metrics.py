@@ -17,7 +17,7 @@ from forwarder import TROUBLES
 from handlers.access import STRANGERS, api_refusal, client_address, parsed
 from handlers.answers import connector, on_inbox_error
 from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, REFUSED, TROUBLE, Inbox, Unavailable, now
-from inbox.state import disks, probe, silent_feeds
+from inbox.state import node_state, probe
 
 bp = Blueprint("metrics", __name__)
 
@@ -42,7 +42,7 @@ def _is_local(address: str) -> bool:
 
 
 class Tables(Collector):
-    """What one look at the inbox shows, as metrics. What alerts count from is there as 0 before it first happens: an
+    """One NodeState as metrics. What alerts count from is there as 0 before it first happens: an
     increase from nothing is none to Prometheus."""
 
     def __init__(self, settings: Settings, inbox: Inbox) -> None:
@@ -50,40 +50,37 @@ class Tables(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every metric. Raises sqlite3.Error or OSError when the inbox cannot be read."""
-        look, at = self.inbox.look(), now()
+        state, at = node_state(self.settings, self.inbox), now()
         feeds = sorted(name for name, feed in self.settings.feeds.items() if not feed.closed)
         deliveries = {(feed, state): 0 for feed in feeds for state in (RECEIVED, FORWARDED, IGNORED, DEAD)}
         refusals = {(feed, reason): 0 for feed in [*feeds, "api"] for reason in STRANGERS}
         errors = {(reason,): 0 for reason in TROUBLES}
-        for feed, outcome, reason, total, _, _ in look.counters:
+        for feed, outcome, reason, total, _, _ in state.counters:
             if outcome == TROUBLE:
                 errors[(reason,)] = total
             elif outcome == REFUSED:
                 refusals[feed, reason] = total
             else:
                 deliveries[feed, outcome] = deliveries.get((feed, outcome), 0) + total
-        dead = {(feed, "our_fault"): 0 for feed in feeds} | {(feed, reason): n for feed, reason, n in look.dead}
-        last = {(feed,): moment / 1000 for feed, moment in look.last_deliveries.items()}
-        silent = silent_feeds(self.settings, look)
-        told = {(feed,): feed in silent for feed in feeds if self.settings.feeds[feed].silence_minutes}
-        places = disks(self.settings)
-        seen_at = int(look.facts.get("call_log_seen_at", 0)) / 1000
-        reason = look.facts.get("call_log_reason", "")
+        dead = {(feed, "our_fault"): 0 for feed in feeds} | {(feed, reason): n for feed, reason, n in state.dead}
+        last = {(feed,): moment / 1000 for feed, moment in state.last_deliveries.items()}
+        watched = [feed for feed in feeds if self.settings.feeds[feed].silence_minutes]
+        silent = {(feed,): feed in state.silent_feeds for feed in watched}
+        places, seen_at = state.disks, (state.call_log_seen_at or 0) / 1000
+        age = (at - state.waiting_since) / 1000 if state.waiting_since is not None else 0
 
         yield _counter("deliveries", "Deliveries that came to be so.", FEED_OUTCOME, deliveries)
         yield _counter("refusals", "Requests that were refused and not kept.", FEED_REASON, refusals)
         yield _gauge("last_delivery_timestamp_seconds", "When the feed's last delivery was stored.", FEED, last)
-        yield _gauge("feed_silent", "1: silent for longer than its <FEED>_SILENCE_MINUTES.", FEED, told)
+        yield _gauge("feed_silent", "1: silent for longer than its <FEED>_SILENCE_MINUTES.", FEED, silent)
         yield _gauge("dead_letters", "Dead letters that there are now.", FEED_REASON, dead)
-        yield _one("waiting_deliveries", "Deliveries that wait to be forwarded.", look.waiting)
-        age = (at - look.since) / 1000 if look.since is not None else 0
+        yield _one("waiting_deliveries", "Deliveries that wait to be forwarded.", state.waiting)
         yield _one("oldest_waiting_age_seconds", "How long ago the oldest waiting delivery was received; 0: none.", age)
         yield _counter("forward_errors", "Batches that failed and were tried again.", ("reason",), errors)
-        yield _one("forwarding", "1: a process of this host forwards this inbox.", self.inbox.is_forwarding())
-        is_up = look.facts.get("call_log_state") == "ok"
-        yield _one("call_log_up", "1: the call log answered the forwarder's last question.", is_up)
+        yield _one("forwarding", "1: a process of this host forwards this inbox.", state.forwarding)
+        yield _one("call_log_up", "1: the call log answered the forwarder's last question.", state.call_log == "ok")
         yield _one("call_log_seen_timestamp_seconds", "When the forwarder last asked the call log.", seen_at)
-        differs = reason == "schema_differs"
+        differs = state.call_log_reason == "schema_differs"
         yield _one("call_log_schema_differs", "1: its tables are of another release, nothing is forwarded.", differs)
         yield _one("inbox_accepting", "1: a delivery could be stored now.", self._accepting())
         yield _gauge("disk_free_bytes", "Bytes left to us on the disk.", DISK, {(d.holds,): d.free for d in places})

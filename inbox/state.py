@@ -1,17 +1,16 @@
 """What this node knows of itself: what waits, what is dead, who is silent, how the call log was last seen, the disk left.
 
-Readyz, metrics, the page, `flask check` and the forwarder's warnings all tell it from here. No connection to the call log.
+Readyz, metrics, the page, `flask check`, feed_status and the forwarder's warnings all render one NodeState.
 """
 
 import shutil
+from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from calllog import database
 from config import Settings
-from inbox import Inbox, Look, now
+from inbox import UNKNOWN_FEED, Inbox, now
 
 # The disk is low when less is left than a tenth of it, and less than this. A delivery with a body of 750 bytes takes 1 KiB
 # of the inbox, and with an SQLite call log 1 KiB of that: at 100,000 a day 5 GiB last three weeks, a tenth of the smallest
@@ -56,38 +55,64 @@ def probe(settings: Settings, inbox: Inbox) -> None:
     inbox.probe(room=2 * settings.max_body_bytes)
 
 
-def silent_feeds(settings: Settings, inbox: Inbox | Look) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """This node at one moment, as readyz, metrics, the page, `flask check` and feed_status show it. Moments are
+    milliseconds since 1970 UTC. The call log is as the forwarder last saw it: no connection is opened for this."""
+
+    node: str
+    forwarding: bool
+    call_log: str  # "ok", "away"; "" while nobody has asked it yet
+    call_log_message: str
+    call_log_reason: str  # a key of forwarder.TROUBLES, "" where nothing is wrong
+    call_log_seen_at: int | None
+    waiting: int
+    waiting_since: int | None
+    dead: list[tuple[str, str, int]]  # (feed, reason, how many)
+    counters: list[tuple[str, str, str, int, int, str]]  # as Inbox.counters
+    last_deliveries: dict[str, int]
+    silent_feeds: list[str]
+    disks: list[Disk]
+
+    @property
+    def dead_by_feed(self) -> Counter[str]:
+        """How many dead letters each feed has."""
+        found: Counter[str] = Counter()
+        for feed, _, count in self.dead:
+            found[feed] += count
+        return found
+
+    @property
+    def unknown_feeds(self) -> list[str]:
+        """Feeds whose deliveries wait for a release that knows them."""
+        return sorted({feed for feed, reason, _ in self.dead if reason == UNKNOWN_FEED})
+
+
+def node_state(settings: Settings, inbox: Inbox) -> NodeState:
+    """How this node is now."""
+    look = inbox.look()
+    seen_at = look.facts.get("call_log_seen_at")
+    return NodeState(
+        node=look.facts.get("node", ""),
+        forwarding=inbox.is_forwarding(),
+        call_log=look.facts.get("call_log_state", ""),
+        call_log_message=look.facts.get("call_log_message", ""),
+        call_log_reason=look.facts.get("call_log_reason", ""),
+        call_log_seen_at=int(seen_at) if seen_at else None,
+        waiting=look.waiting,
+        waiting_since=look.since,
+        dead=look.dead,
+        counters=look.counters,
+        last_deliveries=look.last_deliveries,
+        silent_feeds=_silent(settings, look.last_deliveries),
+        disks=disks(settings),
+    )
+
+
+def _silent(settings: Settings, last: dict[str, int]) -> list[str]:
     """Feeds that have been silent for longer than their <FEED>_SILENCE_MINUTES; one that never spoke counts too."""
-    last = (inbox.look() if isinstance(inbox, Inbox) else inbox).last_deliveries
     return [
         name
         for name, feed in sorted(settings.feeds.items())
         if feed.silence_minutes and not feed.closed and now() - last.get(name, 0) > feed.silence_minutes * 60_000
     ]
-
-
-def state(settings: Settings, inbox: Inbox) -> dict[str, Any]:
-    """The fields of readyz; moments are wall clock in TIMEZONE."""
-    look = inbox.look()
-    seen_at = look.facts.get("call_log_seen_at")
-    return {
-        "node": look.facts.get("node", ""),
-        "forwarding": inbox.is_forwarding(),
-        "call_log": {
-            "state": look.facts.get("call_log_state") or "not seen yet",
-            "message": look.facts.get("call_log_message", ""),
-            "seen_at": _local(settings, int(seen_at)) if seen_at else None,
-        },
-        "waiting": look.waiting,
-        "waiting_since": _local(settings, look.since) if look.since is not None else None,
-        "dead": sum(count for _, _, count in look.dead),
-        "silent_feeds": silent_feeds(settings, look),
-        "disk": [
-            {"holds": disk.holds, "free_bytes": disk.free, "size_bytes": disk.size, "low": disk.low}
-            for disk in disks(settings)
-        ],
-    }
-
-
-def _local(settings: Settings, moment: int) -> str:
-    return datetime.fromtimestamp(moment // 1000, settings.timezone).isoformat()

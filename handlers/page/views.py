@@ -19,7 +19,7 @@ from handlers.page.guard import sentence
 from inbox import DEAD, IGNORED, REFUSED, UNKNOWN_FEED
 from inbox.judge import recognised, understood
 from inbox.looking import MOST_SEARCHED
-from inbox.state import disks, silent_feeds
+from inbox.state import NodeState, node_state
 
 log = logging.getLogger("connector.page")
 bp = Blueprint("page", __name__, template_folder="templates", static_folder="static")
@@ -43,44 +43,25 @@ def _keep_static_files(response: Response) -> Response:
     return response
 
 
-def _state(here: Connector) -> dict[str, Any]:
-    """How the node is: what waits, who forwards, how the call log was last seen, the disk, and each feed."""
-    look, waits = here.inbox.look(), here.inbox.waiting_by_feed()
-    dead: dict[str, int] = {}
+def _feeds(here: Connector, state: NodeState) -> list[dict[str, Any]]:
+    """Each feed of this release, and each of another one whose deliveries are here."""
+    waiting, dead, last = here.inbox.waiting_by_feed(), state.dead_by_feed, state.last_deliveries
     refused: dict[str, tuple[int, str, str]] = {}
-    for feed, _, count in look.dead:
-        dead[feed] = dead.get(feed, 0) + count
-    for feed, outcome, reason, _, at, message in look.counters:
+    for feed, outcome, reason, _, at, message in state.counters:
         if outcome in (DEAD, REFUSED) and at > refused.get(feed, (0, "", ""))[0]:
             refused[feed] = (at, reason, "" if formats.ours(reason) else message)
-    silent = silent_feeds(here.settings, look)
-    feeds = [
+    return [
         {
             "name": name,
-            "closed": feed.closed,
-            "open": feed.open,
-            "last": look.last_deliveries.get(name),
-            "silent": name in silent,
-            "silence_minutes": feed.silence_minutes,
-            "waiting": waits.get(name, 0),
-            "dead": dead.get(name, 0),
+            "settings": here.settings.feeds.get(name),
+            "last": last.get(name),
+            "silent": name in state.silent_feeds,
+            "waiting": waiting.get(name, 0),
+            "dead": dead[name],
             "refused": refused.get(name),
         }
-        for name, feed in sorted(here.settings.feeds.items())
+        for name in sorted(here.settings.feeds.keys() | last.keys())
     ]
-    seen_at = look.facts.get("call_log_seen_at")
-    return {
-        "node": look.facts.get("node", ""),
-        "forwarding": here.inbox.is_forwarding(),
-        "log": look.facts.get("call_log_state"),
-        "log_message": look.facts.get("call_log_message"),
-        "log_seen_at": int(seen_at) if seen_at else None,
-        "waiting": look.waiting,
-        "waiting_since": look.since,
-        "dead": sum(dead.values()),
-        "low_disks": [disk for disk in disks(here.settings) if disk.low],
-        "feeds": feeds,
-    }
 
 
 _asking = threading.Lock()
@@ -105,14 +86,15 @@ def index() -> str:
     """How things are now."""
     here = connector()
     found, away = _ask(search, Wanted(), 10)
+    state = node_state(here.settings, here.inbox)
     rows, _ = here.inbox.browse(limit=10)
     return render_template(
         "now.html",
-        now=_state(here),
+        now=state,
+        feeds=_feeds(here, state),
         calls=found.calls if found else [],
         away=away,
         rows=rows,
-        feeds=here.settings.feeds,
     )
 
 
@@ -193,12 +175,14 @@ def deliveries() -> str:
     here = connector()
     state, feed = request.args.get("state", ""), request.args.get("feed", "")
     state = state if state in russian.DELIVERIES else ""
-    feed = feed if feed in here.settings.feeds else ""
+    counters = here.inbox.counters()
+    feeds = here.settings.feeds.keys() | {row[0] for row in counters if row[1] in russian.DELIVERIES}
+    feed = feed if feed in feeds else ""
     before = min(request.args.get("before", 0, type=int), LAST_ID)
     rows, on = here.inbox.browse(state, feed, before)
-    refused = sorted((row for row in here.inbox.counters() if row[1] == REFUSED), key=lambda row: -row[4])
+    refused = sorted((row for row in counters if row[1] == REFUSED), key=lambda row: -row[4])
     return render_template(
-        "inbox.html", rows=rows, on=on, state=state, feed=feed, feeds=sorted(here.settings.feeds), refused=refused,
+        "inbox.html", rows=rows, on=on, state=state, feed=feed, feeds=sorted(feeds), refused=refused,
         looked_through=MOST_SEARCHED,
     )  # fmt: skip
 
