@@ -27,7 +27,7 @@ import peewee
 import schemas
 from calllog import overdue, restored
 from calllog.batch import MOST_EVENTS, Applied, Indigestible, Restored, SchemaDiffers, apply, wall, write_status
-from calllog.database import open_database
+from calllog.database import open_database, same_file
 from config import Settings
 from inbox import DEAD, FORGOTTEN, FORWARDED, IGNORED, OUR_FAULT, Inbox, Outcome, now
 from inbox.judge import DAY, understood
@@ -339,6 +339,7 @@ class Forwarder:
             except Restored as error:
                 self._mend(db, str(error))
             else:
+                self._ensure_same(db)
                 self._note.answered()
                 return applied
 
@@ -407,7 +408,15 @@ class Forwarder:
             self._db = open_database(self.settings.database_url)
         if self._db.is_closed():
             self._db.connect()
+        self._ensure_same(self._db)
         return self._db
+
+    @staticmethod
+    def _ensure_same(db: peewee.Database) -> None:
+        """Raises OperationalError when the SQLite call log is not the file at its path any more: what was written to it
+        may not be marked forwarded."""
+        if not same_file(db):
+            raise peewee.OperationalError("calls.db was moved, removed or replaced under the running service")
 
     def close(self) -> None:
         """Let go of the connection, whatever state it is in."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import peewee
 
-from calllog.database import open_database
+from calllog.database import open_database, same_file
 from calllog.reading import HIGHEST, Changes, changes, concerns
 
 T = TypeVar("T")
@@ -53,6 +53,8 @@ class Desk:
         if db is None:
             db = self._local.db = open_database(self._url, patience=ANSWER_SECONDS)
         try:
+            if not db.is_closed() and not same_file(db):
+                db.close()
             if db.is_closed():
                 db.connect()
             return query(db, *about)

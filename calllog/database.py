@@ -12,6 +12,7 @@ from playhouse.migrations import Runner
 
 from config import Stop
 from models import READABLE_BY, VERSION, SchemaInfo, Table
+from server.sqlite import Connection, identity
 
 
 class SqliteCallLog(SqliteDatabase):
@@ -19,6 +20,13 @@ class SqliteCallLog(SqliteDatabase):
     its row; every type as it is declared (see Key)."""
 
     field_types = {"BIGINT": "BIGINT", "BIGAUTO": "BIGINT", "SMALLINT": "SMALLINT", "INT": "INTEGER"}
+
+    def __init__(self, path: Path, mode: str, **options: Any) -> None:
+        self.path = path
+        super().__init__(f"{path.absolute().as_uri()}?mode={mode}", uri=True, factory=Connection, **options)
+
+    def _initialize_connection(self, conn: Any) -> None:
+        conn.identity = identity(self.path)
 
 
 class MysqlCallLog(MySQLDatabase):
@@ -70,14 +78,19 @@ def open_database(url: str, create: bool = False, patience: int = 10) -> Databas
         Path(name).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     elif not Path(name).exists():
         raise OperationalError(f"there is no call log at {name}: run flask db upgrade")
-    mode = "rwc" if create else "rw"
     return SqliteCallLog(
-        f"{Path(name).absolute().as_uri()}?mode={mode}",
-        uri=True,
+        Path(name),
+        "rwc" if create else "rw",
         cached_statements=8,  # a batch's statements are hundreds of KiB each when prepared
         timeout=patience,
         pragmas={"journal_mode": "wal", "synchronous": "full", "secure_delete": "on"},
     )
+
+
+def same_file(db: Database) -> bool:
+    """Whether a connected SQLite call log is still the file at its path: one that was moved, removed or replaced goes on
+    taking what is written, without an error. Always True on MySQL."""
+    return not isinstance(db, SqliteCallLog) or db.connection().identity == identity(db.path)
 
 
 def on_mysql(db: Database) -> bool:

@@ -16,7 +16,7 @@ from config import Settings
 from forwarder import TROUBLES
 from handlers.access import STRANGERS, api_refusal, client_address, parsed
 from handlers.answers import connector, on_inbox_error
-from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, REFUSED, TROUBLE, Inbox, Unavailable, now
+from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, REFUSED, REPLACED, TROUBLE, Inbox, Unavailable, now
 from inbox.state import node_state, probe
 
 bp = Blueprint("metrics", __name__)
@@ -55,8 +55,11 @@ class Tables(Collector):
         deliveries = {(feed, state): 0 for feed in feeds for state in (RECEIVED, FORWARDED, IGNORED, DEAD)}
         refusals = {(feed, reason): 0 for feed in [*feeds, "api"] for reason in STRANGERS}
         errors = {(reason,): 0 for reason in TROUBLES}
+        replaced = 0
         for feed, outcome, reason, total, _, _ in state.counters:
-            if outcome == TROUBLE:
+            if outcome == TROUBLE and reason == REPLACED:
+                replaced = total
+            elif outcome == TROUBLE:
                 errors[(reason,)] = total
             elif outcome == REFUSED:
                 refusals[feed, reason] = total
@@ -83,6 +86,9 @@ class Tables(Collector):
         differs = state.call_log_reason == "schema_differs"
         yield _one("call_log_schema_differs", "1: its tables are of another release, nothing is forwarded.", differs)
         yield _one("inbox_accepting", "1: a delivery could be stored now.", self._accepting())
+        yield _counter(
+            "inbox_replaced", "Times that inbox.db was found moved, removed or replaced.", (), {(): replaced}
+        )
         yield _gauge("disk_free_bytes", "Bytes left to us on the disk.", DISK, {(d.holds,): d.free for d in places})
         yield _gauge("disk_size_bytes", "Bytes that the disk has.", DISK, {(d.holds,): d.size for d in places})
         yield _gauge("disk_low", "1: time to make room.", DISK, {(d.holds,): d.low for d in places})

@@ -14,7 +14,6 @@ from inbox.deliveries import (
     OUR_FAULT,
     RECEIVED,
     REFUSED,
-    TROUBLE,
     UNKNOWN_FEED,
     Deliveries,
     Outcome,
@@ -22,7 +21,7 @@ from inbox.deliveries import (
     now,
     read_position,
 )
-from inbox.file import InboxFile
+from inbox.file import REPLACED, TROUBLE, InboxFile
 from inbox.looking import DeadGroup, Look, Looking, Row
 from inbox.writer import MOST_WAITING, STORED_WITHIN_SECONDS, Ticket, Unavailable, Writer
 
@@ -35,6 +34,7 @@ __all__ = [
     "OUR_FAULT",
     "RECEIVED",
     "REFUSED",
+    "REPLACED",
     "STORED_WITHIN_SECONDS",
     "TROUBLE",
     "UNKNOWN_FEED",

@@ -8,23 +8,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from inbox.file import InboxFile, remember
+from inbox.file import COUNT, TROUBLE, InboxFile, remember
 from models import Position
 from schemas.reading import Delivery
 
 RECEIVED, FORWARDED, IGNORED, DEAD = "received", "forwarded", "ignored", "dead"
 REFUSED = "refused"  # a request of which nothing is stored (stranger, oversize): a counter's outcome only
-TROUBLE = "trouble"  # a batch that the forwarder will try again, of no feed: a counter's outcome only
 FORGOTTEN = "forgotten"  # the reason of an ignored delivery of which nothing is kept (upkeep/retention.py)
 UNKNOWN_FEED = "unknown_feed"  # the reason of a dead letter that a newer release will take up (inbox/judge.py)
 OUR_FAULT = "%s: delivery %d is a dead letter, our own fault in understanding it: flask inbox show %d has the traceback"
 
 COLUMNS = "feed, route, method, query, content_type, declared_length, client_address, received_at, body"
-COUNT = """
-INSERT INTO counters (feed, outcome, reason, total, last_at, last_message) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (feed, outcome, reason) DO UPDATE SET total = total + excluded.total,
-    last_at = max(last_at, excluded.last_at), last_message = excluded.last_message
-"""
 BITE = 1000  # deliveries that one transaction deletes or requeues: the writer threads wait meanwhile
 
 

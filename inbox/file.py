@@ -1,18 +1,27 @@
 """The inbox's file: its tables, connections and locks, and how its processes wake one another.
 
 SQLite in WAL mode. The workers take turns by a blocking flock, because SQLite's own busy handler sleeps and starves.
+Nothing is taken for granted of the file: before every use, and after every commit that somebody is told of, it is compared
+with the one that was opened (rescue.py).
 """
 
 import contextlib
 import fcntl
+import logging
 import os
 import secrets
 import select
 import socket
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from inbox.rescue import overwritten, rescue
+from server.sqlite import Connection, identity, transaction
+
+log = logging.getLogger("connector.inbox")
 
 USER_VERSION = 1  # PRAGMA user_version: changes are additive, two releases may run on one DATA_DIR during an upgrade
 BUSY_MS = 5000
@@ -56,6 +65,13 @@ CREATE TABLE IF NOT EXISTS placements (
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {USER_VERSION};
 """
+COUNT = """
+INSERT INTO counters (feed, outcome, reason, total, last_at, last_message) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (feed, outcome, reason) DO UPDATE SET total = total + excluded.total,
+    last_at = max(last_at, excluded.last_at), last_message = excluded.last_message
+"""
+TROUBLE = "trouble"  # a counter's outcome, of no feed: what the forwarder or the inbox had to mend or to try again
+REPLACED = "inbox_replaced"  # the trouble of an inbox.db that was moved, removed or replaced
 
 
 class InboxFile:
@@ -65,6 +81,7 @@ class InboxFile:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.path = directory / "inbox.db"
+        self._made = directory.with_suffix(".made")  # outside of it: that there was an inbox
         self._local = threading.local()
         self._wake = (0, -1)  # (process, file descriptor)
         self._forwarder_lock = -1
@@ -168,8 +185,11 @@ class InboxFile:
     def writing(self, synchronous: str = "NORMAL") -> Iterator[sqlite3.Connection]:
         """A transaction of this thread, when it is its turn."""
         db = self.connection(synchronous)  # before the turn: making a connection takes one too
-        with self.turn(), transaction(db):
-            yield db
+        with self.turn():
+            with transaction(db):
+                yield db
+            if synchronous == "FULL":
+                self.ensure_same(db)
 
     @contextlib.contextmanager
     def _turn_and_connection(self) -> Iterator[sqlite3.Connection]:
@@ -191,20 +211,47 @@ class InboxFile:
 
     # ------------------------------------------------------------------------------------------- connections
 
-    def connection(self, synchronous: str = "NORMAL") -> sqlite3.Connection:
+    def connection(self, synchronous: str = "NORMAL") -> Connection:
         """This thread's connection."""
-        if getattr(self._local, "pid", 0) != os.getpid() or not self.path.exists():
+        known: Connection | None = self._local.db if getattr(self._local, "pid", 0) == os.getpid() else None
+        if known is None or identity(self.path) != known.identity:
             with self.turn():
-                self._local.db = self.connect("NORMAL")
+                self._local.db = self.reconnect(known) if known is not None else self.connect("NORMAL")
             self._local.pid = os.getpid()
-        db: sqlite3.Connection = self._local.db
+        db: Connection = self._local.db
         db.execute(f"PRAGMA synchronous = {synchronous}")
         return db
 
-    def connect(self, synchronous: str) -> sqlite3.Connection:
+    def ensure_same(self, db: Connection) -> None:
+        """Raises OSError when the file is not the one that `db` has just written to: nothing of that may be acknowledged,
+        though the next use of the inbox saves it."""
+        if identity(self.path) != db.identity:
+            raise OSError("inbox.db was moved, removed or replaced meanwhile")
+
+    def reconnect(self, old: Connection, acknowledged: int = 0, synchronous: str = "NORMAL") -> Connection:
+        """A connection in place of one whose file is gone, or was overwritten with what ends before the delivery
+        `acknowledged`; what the old one holds is saved first. Call it in `turn`."""
+
+        def connect() -> Connection:
+            return self.connect("FULL")
+
+        if acknowledged:
+            done = overwritten(self.path, old, acknowledged, connect)
+        else:
+            done = rescue(self.path, old, connect)
+        self._wake = (0, -1)  # the directory's other files may have gone with it
+        db = self.connect(synchronous)
+        if done:
+            log.error(done)
+            db.execute(COUNT, ("", TROUBLE, REPLACED, 1, time.time_ns() // 1_000_000, done))
+        old.close()
+        return db
+
+    def connect(self, synchronous: str) -> Connection:
         """A connection to the inbox, which is made if it is not there. Call it in `turn`."""
         self._make_directory()
-        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        lost = self.was_made() and not self.path.exists()
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, factory=Connection)
         db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         db.execute("PRAGMA cache_size = -512")  # KiB, not 2,000: writes go to the end, and there are many connections
         db.execute("PRAGMA journal_mode = WAL")
@@ -214,8 +261,22 @@ class InboxFile:
             db.executescript(SCHEMA)
             node = f"{socket.gethostname()[:58]}-{secrets.token_hex(2)}"
             db.execute("INSERT OR IGNORE INTO facts VALUES ('node', ?)", (node,))
+        if lost:
+            done = (
+                f"the inbox is gone (there was one by {self._made}): a new one was made, what waited in the old is lost"
+            )
+            log.error(done)
+            db.execute(COUNT, ("", TROUBLE, REPLACED, 1, time.time_ns() // 1_000_000, done))
+        elif not self.was_made():
+            with contextlib.suppress(OSError):  # a disk that cannot be written to is told by whoever has to
+                self._made.touch(0o600)
         db.execute(f"PRAGMA synchronous = {synchronous}")
+        db.identity = identity(self.path)
         return db
+
+    def was_made(self) -> bool:
+        """Whether this DATA_DIR ever had an inbox."""
+        return self._made.exists()
 
     def close(self) -> None:
         """Let go of this thread's connection."""
@@ -235,19 +296,6 @@ class InboxFile:
         """Bring all that was written into inbox.db itself and empty its -wal; False while a reader is in the way."""
         with self._turn_and_connection() as db:
             return bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
-
-
-@contextlib.contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Ours from its begin to its commit, or nothing of it."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield db
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
 
 
 def remember(db: sqlite3.Connection, name: str, value: str) -> None:

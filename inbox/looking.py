@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
-from inbox.deliveries import DEAD, RECEIVED, REFUSED, TROUBLE, Stored
-from inbox.file import BUSY_MS, USER_VERSION, InboxFile
+from inbox.deliveries import DEAD, RECEIVED, REFUSED, Stored
+from inbox.file import BUSY_MS, TROUBLE, USER_VERSION, InboxFile
 
 MOST_SEARCHED = 5000  # deliveries that one question of a person looks through
 
@@ -152,6 +152,8 @@ class Looking:
         """What readyz, metrics and the page show, read in one transaction; takes no lock and writes no byte."""
         path = self._file.path
         if not path.exists():
+            if self._file.was_made():
+                raise sqlite3.OperationalError("inbox.db is gone")
             self._file.connection()  # makes it
         wal = path.with_name("inbox.db-wal").exists()
         # SQLite opens a WAL database on a read-only disk only where its log is there, or when told that nobody writes

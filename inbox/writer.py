@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from inbox.deliveries import COLUMNS, COUNT, DEAD, IGNORED, OUR_FAULT, RECEIVED, REFUSED, Outcome, count, now
-from inbox.file import InboxFile, remember, transaction
+from inbox.deliveries import COLUMNS, DEAD, IGNORED, OUR_FAULT, RECEIVED, REFUSED, Outcome, count, now
+from inbox.file import COUNT, InboxFile, remember
 from schemas.reading import Delivery
+from server.sqlite import Connection, identity, transaction
 
 log = logging.getLogger("connector.inbox")
 
@@ -23,6 +24,10 @@ MOST_WAITING = 2 * GROUP  # to be stored, in one process, those that were given 
 _INSERT = f"INSERT INTO deliveries ({COLUMNS}, state, reason, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # what SQLite, or Python on the way to it, raises for a row that it cannot hold: trying again does not help
 _CANNOT_HOLD = (UnicodeError, OverflowError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.IntegrityError)
+
+
+class Overwritten(Exception):
+    """Another content was copied over the file: its ids begin again below those that were acknowledged."""
 
 
 class Unavailable(Exception):
@@ -108,6 +113,7 @@ class Writer:
         self._starting = threading.Lock()
         self._pid = 0
         self._queue: queue.SimpleQueue[Ticket | None]  # None: a refusal was counted
+        self._acknowledged = 0  # the last delivery's id that this process gave
         self._refused: dict[tuple[str, str], tuple[int, int, str]]
         self._refusing: threading.Lock
 
@@ -152,13 +158,14 @@ class Writer:
             if self._pid != os.getpid():
                 self._queue = queue.SimpleQueue()
                 self._refused, self._refusing = {}, threading.Lock()
+                self._acknowledged = 0
                 threading.Thread(target=self._run, name="inbox-writer", daemon=True).start()
                 self._pid = os.getpid()
 
     # ------------------------------------------------------------------------------------- the writer thread
 
     def _run(self) -> None:
-        db: sqlite3.Connection | None = None
+        db: Connection | None = None
         while True:
             first = self._first()
             db = self._store([first] if first else [], db)
@@ -174,27 +181,42 @@ class Writer:
                 return None
         return ticket
 
-    def _store(self, group: list[Ticket], db: sqlite3.Connection | None) -> sqlite3.Connection | None:
+    def _store(self, group: list[Ticket], db: Connection | None) -> Connection | None:
         """One commit of this group and of whatever else is queued when our turn comes. Returns the connection for the
         next commit, None after an error."""
         failed: Exception | None = None
+        stored: list[Ticket] = []
         try:
             with self._file.turn():
                 if db is None:
                     db = self._file.connect(synchronous="FULL")
+                elif identity(self._file.path) != db.identity:
+                    db = self._file.reconnect(db, synchronous="FULL")
                 self._add_queued(group)
-                self._commit(db, [ticket for ticket in group if not ticket.abandoned])
+                wanted = [ticket for ticket in group if not ticket.abandoned]
+                try:
+                    self._commit(db, wanted)
+                except (Overwritten, sqlite3.DatabaseError) as error:
+                    if not self._acknowledged or not _damaged(error):
+                        raise
+                    db = self._file.reconnect(db, self._acknowledged, "FULL")
+                    self._commit(db, wanted)
+                self._file.ensure_same(db)
+                self._acknowledged = max([self._acknowledged, *(ticket.id for ticket in wanted)])
+                stored = [ticket for ticket in wanted if ticket.delivery and ticket.error is None]
         except Exception as error:  # whatever it is, the senders are asked to retry and the thread lives on
             if not isinstance(error, sqlite3.Error | OSError):
                 log.exception("our own fault in storing %d deliveries", len(group))
             failed = error
-            if db is not None:
+            if db is not None and identity(self._file.path) == db.identity:  # else it holds what must be saved
                 db.close()
                 db = None
         for ticket in group:
             ticket.settle(failed)
         if any(ticket.outcome.state == RECEIVED and ticket.delivery for ticket in group):
             self._file.wake()
+        for ticket in stored:
+            ticket.log_outcome()
         return db
 
     def _add_queued(self, group: list[Ticket]) -> None:
@@ -213,6 +235,8 @@ class Writer:
                 db.execute("SAVEPOINT deliveries")
                 db.executemany(_INSERT, [ticket.row() for ticket in stored])
                 last = db.execute("SELECT last_insert_rowid()").fetchone()[0]
+                if stored and last - len(stored) < self._acknowledged:
+                    raise Overwritten
                 for id, ticket in enumerate(stored, last - len(stored) + 1):  # dense: nobody else is in their turn
                     ticket.id = id
             except _CANNOT_HOLD:
@@ -224,8 +248,12 @@ class Writer:
             with self._refusing:
                 refused, self._refused = self._refused, {}
             db.executemany(COUNT, [(feed, REFUSED, reason, *counted) for (feed, reason), counted in refused.items()])
-        for ticket in stored:
-            ticket.log_outcome()
+
+
+def _damaged(error: Exception) -> bool:
+    """Whether the file is not what this process wrote."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, Overwritten) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _insert_alone(db: sqlite3.Connection, ticket: Ticket) -> bool:

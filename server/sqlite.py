@@ -1,0 +1,52 @@
+"""SQLite as we use it: whole transactions, and which file a connection has open.
+
+A connection goes on writing into a file that was renamed or removed, without an error, and what is in a -wal that was
+removed under it is lost to everybody else.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Identity(NamedTuple):
+    """(device, inode) of a database's file and of its -wal, None where there is none."""
+
+    file: tuple[int, int] | None
+    wal: tuple[int, int] | None
+
+
+def identity(path: str | Path) -> Identity:
+    """What is at the path now. To be compared with what was there right after a connection's first statement: its -wal
+    comes with that, and stays as long as any connection is open."""
+    return Identity(_inode(path), _inode(f"{path}-wal"))
+
+
+def _inode(path: str | Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+class Connection(sqlite3.Connection):
+    """A connection that knows which file it has open."""
+
+    identity: Identity
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Ours from its begin to its commit, or nothing of it."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
