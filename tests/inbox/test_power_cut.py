@@ -22,8 +22,14 @@ def cut(library: Path, directory: Path, synchronous: str = "FULL") -> tuple[Serv
     watched, shadow = directory / "data", directory / "survived"
     service = Service(directory)
     if synchronous != "FULL":
+        wal = 'db.execute("PRAGMA journal_mode = WAL")'
+        never = f'{wal}\n        db.execute("PRAGMA wal_autocheckpoint = 0")'  # one may come just before the cut, and syncs
         service.copy_code(
-            directory / "code", {"inbox/writer.py": ('synchronous="FULL"', f'synchronous="{synchronous}"')}
+            directory / "code",
+            {
+                "inbox/writer.py": ('synchronous="FULL"', f'synchronous="{synchronous}"'),
+                "inbox/file.py": (wal, never),
+            },
         )
     ordinary = dict(service.environment)
     service.environment |= powercut.environment(library, watched, shadow)

@@ -289,7 +289,7 @@ def test_a_start_that_fails_says_why_in_words(tmp_path: Path) -> None:
         service.start(upgrade=False)
     assert service.log().splitlines() == [
         "wrong settings:",
-        "  THREADS: Not a valid integer.",
+        "  THREADS: must be a whole number from 1 to 1000000",
         "  TIMEZONE: no such time zone: Mars (for example Europe/Moscow)",
     ]
 
