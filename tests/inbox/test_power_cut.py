@@ -23,7 +23,9 @@ def cut(library: Path, directory: Path, synchronous: str = "FULL") -> tuple[Serv
     service = Service(directory)
     if synchronous != "FULL":
         wal = 'db.execute("PRAGMA journal_mode = WAL")'
-        never = f'{wal}\n        db.execute("PRAGMA wal_autocheckpoint = 0")'  # one may come just before the cut, and syncs
+        never = (
+            f'{wal}\n        db.execute("PRAGMA wal_autocheckpoint = 0")'  # one may come just before the cut, and syncs
+        )
         service.copy_code(
             directory / "code",
             {
