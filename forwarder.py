@@ -42,11 +42,11 @@ log = logging.getLogger("connector.forwarder")
 
 LONGEST_DELAY = 30.0  # seconds between two tries while the call log is away
 LOOK_EVERY = 1.0  # seconds, in case a wake was lost
-LOOK_FOR_ENDS_EVERY = 5.0  # seconds: calls whose end is told by silence
+LOOK_FOR_ENDS_EVERY = 5.0  # seconds: between two looks for calls that end by silence
 STATUS_EVERY = 60.0  # seconds: feed_status, and a look at silent feeds and the disk
-DISK_EVERY = 3600.0  # seconds: how often a low disk is told again
+DISK_EVERY = 3600.0  # seconds: between two warnings of a low disk
 
-# why a batch failed: what the inbox counts and /metrics tells
+# why a batch failed: the label `reason` of connector_forward_errors_total
 TROUBLES: dict[str, tuple[type[Exception], ...]] = {
     "schema_differs": (SchemaDiffers,),
     "restored": (Restored,),
@@ -356,7 +356,8 @@ class Forwarder:
             log.warning("who was forgotten may be in the restored call log: run flask forget --again")
 
     def tick(self, always: bool = False) -> None:
-        """Every few seconds: end the calls whose end never came. Once a minute: tell 1C that the service lives."""
+        """Every few seconds: end the calls whose end never came. Once a minute: write feed_status, by which
+        1C knows that the service is alive."""
         clock = time.monotonic()
         if self._drained and (always or clock - self._looked > LOOK_FOR_ENDS_EVERY):
             self._end_overdue(self._database())

@@ -1,4 +1,4 @@
-"""The one shape of every answer, and what a request needs of the application."""
+"""The one shape of every answer, and the application's parts that a request uses."""
 
 import json
 import logging
@@ -17,13 +17,11 @@ from schemas.reading import Refusal
 log = logging.getLogger("connector.webhook")
 
 RETRY_AFTER_SECONDS = "5"
-
-
 JSON = "application/json; charset=utf-8"
 
 
 class Connector:
-    """What a request needs of the application: its settings, its inbox, its forwarder, its questions' desk."""
+    """The application's parts that a request uses."""
 
     def __init__(self, settings: Settings, inbox: Inbox, forwarder: "Forwarder", desk: Desk) -> None:
         self.settings, self.inbox, self.forwarder, self.desk = settings, inbox, forwarder, desk
@@ -71,7 +69,7 @@ MESSAGES = {
 
 def on_inbox_error(error: Exception) -> Response:
     """503: the inbox could not store, or not even be read; nothing was acknowledged."""
-    log.error("the inbox is not available, the sender was told to come again: %s", error)
+    log.error("the inbox is not available, the sender is asked to retry: %s", error)
     return refusal(
         503,
         "unavailable",

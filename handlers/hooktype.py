@@ -9,5 +9,5 @@ bp = Blueprint("hooktype", __name__)
 
 @bp.route("/hooktype", methods=["GET", "POST"])
 def hook() -> Response:
-    """A hook; HookType in the body tells which."""
+    """A hook; HookType in the body says which."""
     return receive("hooktype", "hooktype")

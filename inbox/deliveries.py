@@ -138,7 +138,7 @@ class Deliveries:
     # --------------------------------------------------------------------------------------------- deleting
 
     def purge(self, before: int, dead: bool | int = False) -> dict[str, int]:
-        """Delete forwarded and ignored deliveries received before the moment, dead ones only when told to (or before a
+        """Delete forwarded and ignored deliveries received before the moment, dead ones only with `dead` (or before a
         moment of their own), waiting ones never; returns how many of each state. Answers to make-call go with them."""
         statement = (
             "DELETE FROM deliveries WHERE id IN "

@@ -156,7 +156,7 @@ class Looking:
                 raise sqlite3.OperationalError("inbox.db is gone")
             self._file.connection()  # makes it
         wal = path.with_name("inbox.db-wal").exists()
-        # SQLite opens a WAL database on a read-only disk only where its log is there, or when told that nobody writes
+        # SQLite opens a WAL database on a read-only disk only where its log exists, or as immutable
         still = os.statvfs(path.parent).f_flag & os.ST_RDONLY and not wal
         address = f"{path.absolute().as_uri()}?{'immutable=1' if still else 'mode=ro'}"
         with contextlib.closing(sqlite3.connect(address, uri=True, isolation_level=None)) as db:

@@ -31,7 +31,7 @@ class Overwritten(Exception):
 
 
 class Unavailable(Exception):
-    """The inbox could not store: nothing was acknowledged, the sender must come again."""
+    """The inbox could not store: nothing was acknowledged, the sender has to retry."""
 
 
 class Ticket:

@@ -103,7 +103,7 @@ def test_it_is_shown_and_counted_and_no_command_fails_on_it(service: Service, tm
     for path in ("/", "/inbox", "/inbox?feed=telfin", "/dead", f"/inbox/{id}"):
         page = service.get(path.partition("?")[0], params={"feed": "telfin"}, auth=("", PASSWORD))
         assert (page.status_code, "telfin" in page.text) == (200, True), path
-    assert "поток не этого выпуска" in page.text
+    assert "поток не этой версии" in page.text
     assert "Делать ничего не нужно" in page.text
     assert "Ответ отправителю" not in page.text
     metrics = service.get("/metrics").text
