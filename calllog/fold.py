@@ -9,11 +9,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from calllog import evidence, people
-from calllog.evidence import Facts
+from calllog import evidence
+from calllog.facts import Facts
+from calllog.legs import legs
 from calllog.people import People, Person
+from calllog.sources import stated_end, stated_start
 from schemas import event as words
 from schemas.event import CallEvent
+
+NOT_ENDED = {"hangup_by": "", "reason": "", "reason_raw": "", "disposition": "", "is_missed": 0}
 
 
 @dataclass(slots=True)
@@ -46,11 +50,14 @@ def fold(events: Iterable[CallEvent]) -> Call:
     facts = Facts(told, _ends(told), People(told))
     row = facts.row
     row["provider"], row["provider_call_id"] = told[0].provider, told[0].provider_call_id
-    facts.take_told()
-    facts.decide(evidence.PARTIES)
+    facts.take_stated()
+    facts.decide(evidence.CALL)
     lost = next((event for event in told if event.lost), None)
     row["provider_lost"], facts.shown_by["provider_lost"] = int(lost is not None), (lost.event_key,) if lost else ()
-    facts.decide(evidence.RESULT)
+    if facts.ends:
+        facts.decide(evidence.RESULT)
+    else:
+        row.update(NOT_ENDED)
     _state(facts)
     facts.decide(evidence.LENGTHS)
     facts.decide(evidence.MOMENTS)
@@ -62,10 +69,9 @@ def fold(events: Iterable[CallEvent]) -> Call:
     row["employee_number"], row["employee_ext"], _, row["employee_name"] = talker or ("", "", "", "")
     facts.shown_by.update(dict.fromkeys(("employee_number", "employee_ext", "employee_name"), shown))
     recordings = _recordings(facts)
-    row["events_count"] = len(told)
-    row["first_event_at"] = min(event.received_at for event in told)
-    row["last_event_at"] = max(event.received_at for event in told)
-    return Call(row, _legs(facts, talker), recordings, _attributes(told), facts.shown_by)
+    receipts = [event.received_at for event in told]
+    row["events_count"], row["first_event_at"], row["last_event_at"] = len(receipts), min(receipts), max(receipts)
+    return Call(row, legs(facts, talker), recordings, _attributes(told), facts.shown_by)
 
 
 # --------------------------------------------------------------------------------------------------------- what ends it
@@ -146,144 +152,26 @@ def _fit(facts: Facts) -> None:
     and its legs. The time of a notification or of a recording is no moment of the call."""
     row = facts.row
     started, answered, ended = row["started_at"], row["answered_at"], row["ended_at"]
-    told = [at for event in facts.events for at in _told_moments(event)]
-    lengths = 1000 * ((row["wait_seconds"] or 0) + (row["talk_seconds"] or 0))
-    if evidence.told_start(facts) is None:
-        started = min([started, *told] if ended is None else [started, ended - lengths, *told])
+    has_start, has_end = stated_start(facts) is not None, ended is None or stated_end(facts) is not None
+    if not (has_start and has_end):
+        stated = [at for event in facts.events for at in _stated_moments(event)]
+        lengths = 1000 * ((row["wait_seconds"] or 0) + (row["talk_seconds"] or 0))
+        if not has_start:
+            started = min(started, *stated, started if ended is None else ended - lengths)
+        if not has_end:
+            ended = max(ended, started + lengths, *stated)
     if ended is not None:
-        if evidence.told_end(facts) is None:
-            ended = max(ended, started + lengths, *told)
         ended = max(ended, started)
     if answered is not None:
         answered = max(started, answered if ended is None else min(answered, ended))
     row["started_at"], row["answered_at"], row["ended_at"] = started, answered, ended
 
 
-def _told_moments(event: CallEvent) -> list[int]:
-    """The moments of the call and of its legs that the event tells."""
+def _stated_moments(event: CallEvent) -> list[int]:
+    """The moments of the call and of its legs that the event states."""
     own = event.occurred_at if event.kind in words.ANSWERS or event.kind in words.OF_A_LEG else None
-    told = (event.started_at, event.call_started_at, event.answered_at, event.ended_at, own)
-    return [at for at in told if at is not None]
-
-
-# ---------------------------------------------------------------------------------------------------------------- legs
-
-
-@dataclass(slots=True)
-class _Leg:
-    """One employee's attempts as they are told: one row, started with the first, ended with the last."""
-
-    person: Person
-    started: int | None = None
-    answered: int | None = None
-    opened: int = 0  # when it was rung or answered last
-    closed: int | None = None
-    reason: str = ""
-    reason_raw: str = ""
-
-    def began(self, at: int) -> None:
-        """It was rung at `at`."""
-        self.started = at if self.started is None else min(at, self.started)
-
-    def end(self, event: CallEvent, at: int) -> None:
-        """It ended at `at`, if it was not rung or answered again after that."""
-        if at >= self.opened and (self.closed is None or at >= self.closed):
-            reason = event.reason
-            if reason == "normal" and self.answered is None:
-                reason = "cancelled_by_caller" if event.hangup_by == "client" else "no_answer"
-            self.closed, self.reason = at, reason or self.reason
-            self.reason_raw = event.reason_raw or self.reason_raw
-
-
-def _legs(facts: Facts, talker: Person | None) -> dict[str, dict[str, Any]]:
-    """Whom the call rang, a row each. None is open in a call that has ended, none is outside its call."""
-    if facts.row["direction"] == "out":
-        return {}
-    legs: dict[str, _Leg] = {}
-    attempts: list[tuple[CallEvent, _Leg]] = []
-    for event in facts.events:
-        for key, person in _rung(facts, event):
-            attempts.append((event, legs.setdefault(key, _Leg(person))))
-    if legs:
-        _begin(facts, attempts)
-        last = legs.get(people.key(talker)) if talker else None
-        _answer(facts, attempts, last)
-        _end(facts, attempts, last)
-    return {key: _leg_row(facts.row, leg) for key, leg in legs.items()}
-
-
-def _rung(facts: Facts, event: CallEvent) -> list[tuple[str, Person]]:
-    """Whom the event says that the call rang: of an incoming call every employee that it names."""
-    incoming = facts.row["direction"] == "in"
-    if not event.leg_key and not incoming:
-        return []
-    person = facts.people.of(event)
-    if person is not None:
-        return [(people.key(person), person)]
-    if event.leg_key:
-        return [(event.leg_key, ["", "", "", event.employee_name])]
-    rung = [facts.people.person(id=id) for id in (event.employee_ids or event.talker_id).split(",")]
-    return [(people.key(person), person) for person in rung if person]
-
-
-def _begin(facts: Facts, attempts: list[tuple[CallEvent, _Leg]]) -> None:
-    for event, leg in attempts:
-        if event.kind == words.LEG_RINGING:
-            at = event.moment if event.started_at is None else event.started_at
-            leg.began(at)
-            leg.opened = max(at, leg.opened)
-        elif event.kind in words.OF_A_LEG and event.started_at is not None:
-            leg.began(event.started_at)
-
-
-def _answer(facts: Facts, attempts: list[tuple[CallEvent, _Leg]], talker: _Leg | None) -> None:
-    answers = [(event, leg) for event, leg in attempts if event.kind in words.ANSWERS]
-    alone = len({id(leg) for _, leg in answers}) == 1
-    for event, leg in answers:
-        at = event.answered_at
-        if at is None:
-            at = facts.row["answered_at"] if alone else event.moment
-        if at is not None:
-            leg.answered = at if leg.answered is None else min(at, leg.answered)
-            leg.opened = max(at, leg.opened)
-    if talker and not answers and facts.row["is_answered"]:
-        talker.answered = facts.row["answered_at"]
-
-
-def _end(facts: Facts, attempts: list[tuple[CallEvent, _Leg]], talker: _Leg | None) -> None:
-    for event, leg in attempts:
-        if event.kind in (words.LEG_ENDED, words.HANGUP):
-            leg.end(event, event.moment if event.ended_at is None else event.ended_at)
-        elif event.kind in words.REAL_ENDS:
-            leg = talker if talker and event.talker_id else leg  # it names another one beside who talked last
-            leg.closed = facts.row["ended_at"]
-            leg.reason = (facts.row["reason"] if event.reason == "normal" else event.reason) or leg.reason
-            leg.reason_raw = event.reason_raw or leg.reason_raw
-
-
-def _leg_row(row: dict[str, Any], leg: _Leg) -> dict[str, Any]:
-    began, over = row["started_at"], row["ended_at"]
-
-    def within(at: int | None) -> int | None:
-        return None if at is None else max(began, at if over is None else min(at, over))
-
-    started, answered = within(leg.started), within(leg.answered)
-    ended = within(over if leg.closed is None else leg.closed)
-    if started is not None and answered is not None:
-        started = min(started, answered)
-    if ended is not None:
-        ended = max(ended, started or ended, answered or ended)
-    number, ext, _, name = leg.person
-    return {
-        "employee_number": number,
-        "employee_ext": ext,
-        "employee_name": name,
-        "started_at": started,
-        "answered_at": answered,
-        "ended_at": ended,
-        "reason": leg.reason,
-        "reason_raw": leg.reason_raw,
-    }
+    stated = (event.started_at, event.call_started_at, event.answered_at, event.ended_at, own)
+    return [at for at in stated if at is not None]
 
 
 # ------------------------------------------------------------------------------------------- recordings and attributes

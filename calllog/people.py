@@ -6,8 +6,6 @@ from schemas.event import CallEvent
 
 Person = list[str]  # number, extension, id, name as written; each may be empty
 
-_NAMES = ("number", "ext", "id")
-
 
 class People:
     """The employees that a call's events name. Whoever shares a number, an extension or an id is one person; two numbers
@@ -15,34 +13,52 @@ class People:
 
     def __init__(self, events: Sequence[CallEvent]) -> None:
         self.known: dict[tuple[str, str], Person] = {}
-        told = {(e.employee_number, e.employee_ext, one_id(e)): None for e in events}  # as a set, in order
-        told.pop(("", "", ""), None)
-        for names in sorted(told, key=lambda names: (not names[0], names.count(""))) if len(told) > 1 else told:
-            self.person(*names)  # the fullest first
+        told = {
+            (e.employee_number, e.employee_ext, one_id(e)): None for e in events if names_anybody(e)
+        }  # a set, in order
+        for names in sorted(told, key=_fullest) if len(told) > 1 else told:
+            self.person(*names)
         for event in events:
             if event.employee_name and (person := self.of(event)):
                 person[3] = event.employee_name
 
     def of(self, event: CallEvent) -> Person | None:
         """Whom the event names; of several ids it names nobody alone."""
-        for what, name in zip(_NAMES, (event.employee_number, event.employee_ext, one_id(event)), strict=True):
-            if name:
-                return self.known[what, name]
-        return None
+        if event.employee_number:
+            return self.known["number", event.employee_number]
+        if event.employee_ext:
+            return self.known["ext", event.employee_ext]
+        id = one_id(event)
+        return self.known["id", id] if id else None
+
+    def by_id(self, id: str) -> Person | None:
+        """The person with this id; None where it is empty."""
+        return self.person(id=id)
 
     def person(self, number: str = "", ext: str = "", id: str = "") -> Person | None:
         """The person with one of these names, the number's before the others'; None where all are empty."""
-        names = [(what, name) for what, name in zip(_NAMES, (number, ext, id), strict=True) if name]
-        if not names:
+        parts = (0, "number", number), (1, "ext", ext), (2, "id", id)
+        called = [part for part in parts if part[2]]
+        if not called:
             return None
-        sought = names[:1] if number else names
-        person = next((self.known[name] for name in sought if name in self.known), None) or ["", "", "", ""]
-        for what, name in names:
-            place = _NAMES.index(what)
+        person = None
+        for _, what, name in called[:1] if number else called:
+            person = person or self.known.get((what, name))
+        person = person or ["", "", "", ""]
+        for place, what, name in called:
             person[place] = person[place] or name
             if number or (what, name) not in self.known:
                 self.known[what, name] = person
         return person
+
+
+def names_anybody(event: CallEvent) -> bool:
+    """Whether the event names an employee, or several."""
+    return bool(event.employee_number or event.employee_ext or event.employee_ids)
+
+
+def _fullest(names: tuple[str, str, str]) -> tuple[bool, int]:
+    return not names[0], names.count("")
 
 
 def one_id(event: CallEvent) -> str:

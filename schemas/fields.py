@@ -162,24 +162,28 @@ def ascii_url(url: str) -> str:
 
 
 @cache
-def _optional(schema: marshmallow.Schema) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]:
-    """(what stands for the fields that may be absent; the names of those that may not, ours and theirs)."""
-    fields = schema.load_fields
-    defaults = {name: field.load_default for name, field in fields.items() if not field.required}
-    return defaults, tuple((name, field.data_key or name) for name, field in fields.items() if field.required)
+def _shape(schema: marshmallow.Schema) -> tuple[dict[str, Any], list[tuple[str, str, marshmallow.fields.Field[Any]]]]:
+    """(what stands for the fields that may be absent; of each field our name, the key, the field)."""
+    fields = schema.load_fields.items()
+    defaults = {name: field.load_default for name, field in fields if not field.required}
+    return defaults, [(name, field.data_key or name, field) for name, field in fields]
 
 
 def load(schema: marshmallow.Schema, fields: Fields, refuse: Callable[[str, str], Refusal]) -> dict[str, Any]:
-    """The schema's values. A field that must be there and is not becomes `refuse(field name, what)`."""
-    few = len(schema.load_fields) < 3  # of these nothing need be flattened
-    defaults, required = _optional(schema)
-    try:
-        # partial: most fields are absent from most notifications, and each costs as much as one that is there
-        values: dict[str, Any] = schema.load(fields if few else fields.leaves, partial=True)
-    except marshmallow.ValidationError as error:
-        name, messages = next(iter(error.messages_dict.items()))
-        raise refuse(name, messages[0]) from None
-    for name, theirs in required:
-        if name not in values:
-            raise refuse(theirs, "absent")
-    return {**defaults, **values}
+    """The schema's values. A field that must be there and is not becomes `refuse(field name, what)`.
+
+    Not schema.load: most fields are absent from most notifications, and each costs it as much as one that is there."""
+    defaults, shape = _shape(schema)
+    keys = fields if len(shape) < 3 else fields.leaves  # of so few nothing need be flattened
+    values = defaults.copy()
+    for name, key, field in shape:
+        value = keys.get(key, marshmallow.missing)
+        if value is marshmallow.missing:
+            if field.required:
+                raise refuse(key, "absent")
+            continue
+        try:
+            values[name] = field.deserialize(value, key, keys)
+        except marshmallow.ValidationError as error:
+            raise refuse(name, str(error.messages[0])) from None
+    return values

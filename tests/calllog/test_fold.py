@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from calllog.evidence import TOLD
+from calllog.facts import STATED
 from calllog.fold import fold
 from calllog.overdue import own_event
 from schemas import event as words
@@ -311,7 +311,7 @@ def test_no_event_blanks_what_others_told(call: FixtureCall):
         for length in range(1, len(order) + 1):
             columns = fold(order[:length]).columns
             assert [n for n in told if columns[n] in ("", None)] == []
-            told |= {n: columns[n] for n in TOLD if n != "employee_ids" and columns[n] not in ("", None)}
+            told |= {n: columns[n] for n in STATED if n != "employee_ids" and columns[n] not in ("", None)}
 
 
 def test_a_repeat_can_only_lower_the_receipt_time():

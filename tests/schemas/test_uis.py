@@ -30,6 +30,7 @@ OUT = {
     "virtual_phone_number": LINE,
 }
 DURATIONS = {"total_time_duration": 60, "wait_time_duration": 10}
+NOT_LOST = {"is_lost": False, "lost_reason": None}
 
 
 def delivered(route: str, body: str | dict[str, Any], feed: str = "uis") -> CallEvent:
@@ -252,6 +253,214 @@ def test_every_printed_template_asks_whether_the_call_is_internal():
     assert [n.name for n in uis.NOTIFICATIONS if "is_internal" not in n.keys] == []
 
 
+def test_a_direction_that_a_body_or_a_mnemonic_tells_is_stronger_than_any_address():
+    """«Начало разговора» of an outgoing call, at /in, without a direction: only its end has one."""
+    answer = said("in", calling_phone_number=EMPLOYEE, called_phone_number=CLIENT, **EMPLOYED)
+    assert row(answer)["direction"] == "in"
+    for other in (
+        said("rec", **OUT),
+        said("in", **{**OUT, "direction": None}, notification_mnemonic="out_call_session"),
+    ):
+        assert (row(answer, other)["direction"], row(answer, other)["client_number"]) == ("out", CLIENT)
+    told = said("in", **IN, notification_mnemonic="out_call_session")
+    assert row(told)["direction"] == "in"  # the body before the mnemonic
+    assert row(said("rec", **{**IN, "direction": None}, notification_mnemonic="in_call_session"))["direction"] == "in"
+
+
+def test_the_client_of_a_call_whose_direction_an_address_tells_is_the_far_party():
+    assert row(said("in", **{**IN, "direction": None}))["client_number"] == CLIENT
+    assert row(said("out", **{**OUT, "direction": None}))["client_number"] == CLIENT
+
+
+@pytest.mark.parametrize(
+    ("keys", "client"),
+    [
+        # the lost notice of an outgoing call says "in", the line stands where the caller does
+        ({"direction": "in", "calling_phone_number": LINE, "called_phone_number": CLIENT}, CLIENT),
+        ({"direction": "out", "calling_phone_number": CLIENT, "called_phone_number": LINE}, CLIENT),
+        ({"direction": "in", "calling_phone_number": LINE, "called_phone_number": LINE}, LINE),
+        ({"direction": "in", "calling_phone_number": LINE, "called_phone_number": EMPLOYEE, **EMPLOYED}, LINE),
+        ({"direction": "in", "calling_phone_number": LINE, "contact_phone_number": CLIENT}, CLIENT),
+    ],
+)
+def test_our_own_line_is_not_the_client_while_another_party_is_known(keys: dict[str, Any], client: str):
+    assert row(said("rec", virtual_phone_number=LINE, **keys))["client_number"] == client
+    apart = said("in", virtual_phone_number=LINE, direction=keys["direction"])
+    assert row(apart, said("rec", **keys))["client_number"] == client
+
+
+@pytest.mark.parametrize(
+    ("keys", "direction"),
+    [
+        ({"calling_phone_number": "101", "called_phone_number": "102"}, "internal"),
+        ({"calling_phone_number": 101, "called_phone_number": "100500"}, "internal"),
+        ({"calling_phone_number": "101", "called_phone_number": "102", "virtual_phone_number": "900"}, "internal"),
+        ({"calling_phone_number": "101", "called_phone_number": "900", "virtual_phone_number": LINE}, "out"),
+        ({"calling_phone_number": "101", "called_phone_number": "112", "is_internal": False}, "out"),
+        ({"calling_phone_number": "101", "called_phone_number": "1"}, "out"),
+        ({"calling_phone_number": "101", "called_phone_number": "1020304"}, "out"),
+        ({"calling_phone_number": "101", "called_phone_number": "ivanov"}, "out"),
+        ({"calling_phone_number": "101"}, "out"),
+        ({"calling_phone_number": "101", "called_phone_number": CLIENT, "is_internal": "true"}, "internal"),
+    ],
+)
+def test_two_extensions_without_a_line_are_an_internal_call(keys: dict[str, Any], direction: str):
+    columns = row(said("rec", direction="out", **keys, is_lost=True, finish_reason="operator_not_responsible"))
+    assert (columns["direction"], columns["disposition"], columns["is_missed"]) == (direction, "no_answer", 0)
+    assert bool(columns["client_number"]) == (direction == "out" and "called_phone_number" in keys)
+
+
+@pytest.mark.parametrize("reason", ["subscriber_busy", "timeout", "subscriber_disconnects", "no_active_scenario", None])
+@pytest.mark.parametrize("keys", [{"is_internal": True}, {"direction": "out"}, {"direction": None}])
+def test_missed_is_said_of_incoming_calls_alone(reason: str | None, keys: dict[str, Any]):
+    columns = row(said("rec", **{**IN, **keys}, is_lost=True, finish_reason=reason))
+    assert columns["disposition"] not in ("", "missed", "unknown", "answered")
+    assert columns["is_missed"] == 0
+
+
+@pytest.mark.parametrize("named", [{"employee_phone_number": "101"}, {"extension_phone_number": "102"}, {}])
+def test_the_employee_of_an_internal_call_is_its_caller_whomever_the_end_names(named: dict[str, Any]):
+    columns = row(said("rec", is_internal=True, calling_phone_number="101", called_phone_number="102", **named))
+    assert {"101"} <= {columns["employee_ext"], columns["employee_number"]} <= {"101", ""}
+
+
+# --------------------------------------------------------------------------------------------------------- who talked
+
+SECOND = "79162345678"
+BEGAN = {**IN, "start_time": "2024-03-11 10:00:00"}
+ENDED = {**BEGAN, "finish_time": "2024-03-11 10:02:08", "total_time_duration": 128, "wait_time_duration": 8, **NOT_LOST}
+
+
+def answer(at: str, number: str = "", ext: str = "", **keys: Any) -> CallEvent:
+    """«Начало разговора», at a time of 11 March."""
+    who = {"employee_phone_number": number or None, "extension_phone_number": ext or None}
+    return said("in", **BEGAN, **who, **keys, notification_time=f"2024-03-11 {at}")
+
+
+def who(*events: CallEvent) -> list[str]:
+    """Number, extension and ids of who talked."""
+    columns = row(*events)
+    return [columns[f"employee_{name}"] for name in ("number", "ext", "ids")]
+
+
+def test_of_a_transfer_who_talked_last_is_the_employee():
+    first, second = (
+        answer("10:00:08", EMPLOYEE, "102", employee_ids=[11]),
+        answer("10:01:08", SECOND, "103", employee_ids=[12]),
+    )
+    names_the_first = {"employee_phone_number": EMPLOYEE, "extension_phone_number": "102", "employee_ids": [11, 12]}
+    end = said("rec", **ENDED, **names_the_first)
+    assert who(first, second, end) == [SECOND, "103", "12"]  # the latest answer
+    assert who(end) == [EMPLOYEE, "102", "11,12"]  # whom the end names
+    for key in ("last_talked_employee_id", "last_answered_employee_id"):
+        told = said("rec", **ENDED, **names_the_first, **{key: 12})
+        assert who(first, told) == ["", "", "12"]  # who it is nobody said, but not the first
+        assert who(first, second, told) == [SECOND, "103", "12"]
+    back = said("rec", **ENDED, last_talked_employee_id=11, last_answered_employee_id=12)
+    assert who(first, second, back) == [EMPLOYEE, "102", "11"]  # he who talked, before him who picked up
+
+
+def test_answers_without_a_time_do_not_tell_which_was_the_last():
+    first = said("in", **IN, employee_phone_number=EMPLOYEE)
+    second = said("in", **IN, employee_phone_number=SECOND)._replace(received_at=RECEIVED + 60_000)
+    end = said("rec", **ENDED, employee_phone_number=EMPLOYEE)
+    assert who(first, second, end)[0] == EMPLOYEE
+    assert who(first, second)[0] == SECOND  # for want of anything better, the receipts
+    assert who(first, said("rec", **ENDED, employee_phone_number=SECOND))[0] == EMPLOYEE
+
+
+@pytest.mark.parametrize("key", ["employee_ids", "employee_id"])
+def test_an_employee_known_by_id_alone_is_an_employee(key: str):
+    answered = said("in", **BEGAN, **{key: 323001}, notification_time="2024-03-11 10:00:08")
+    assert answered.kind == words.ANSWERED
+    call = fold([answered])
+    assert (call.columns["state"], call.columns["employee_ids"]) == ("talking", "323001")
+    assert list(call.legs) == ["323001"]
+    missed = fold([said("rec", **IN, **{key: 323001}, is_lost=True)])
+    assert (missed.columns["employee_ids"], list(missed.legs)) == ("", ["323001"])  # who missed it is in the legs
+
+
+def test_of_several_ids_each_is_a_leg_of_the_call_that_they_missed():
+    missed = fold([said("rec", **IN, employee_ids=[11, 12], is_lost=True)])
+    assert (list(missed.legs), missed.columns["is_missed"]) == (["11", "12"], 1)
+    named = fold([said("rec", **IN, employee_ids=[11, 12], extension_phone_number="102", is_lost=True)])
+    assert list(named.legs) == ["102"]
+
+
+def test_one_employee_told_by_extension_here_and_by_number_there_is_one_leg():
+    waits = said("in", **IN, leg_id=1, extension_phone_number="102")
+    talks = answer("10:00:08", EMPLOYEE, employee_ids=[11])
+    tie, by_id = (
+        said("rec", **ENDED, employee_phone_number=EMPLOYEE, extension_phone_number="102"),
+        said("rec", employee_id=11),
+    )
+    assert sorted(fold([waits, talks]).legs) == ["102", EMPLOYEE]
+    legs = fold([waits, talks, tie, by_id]).legs
+    assert list(legs) == [EMPLOYEE]
+    assert legs[EMPLOYEE]["employee_ext"] == "102"
+    assert legs[EMPLOYEE]["started_at"] is not None is not legs[EMPLOYEE]["answered_at"]
+
+
+def test_a_waiting_leg_starts_when_it_rings_and_its_call_when_it_began():
+    waits = said("in", **BEGAN, leg_id=1, extension_phone_number="102", notification_time="2024-03-11 10:00:03.200")
+    assert waits.kind == words.LEG_RINGING
+    call = fold([waits])
+    assert wall(call.legs["102"]["started_at"], ZONE) == "2024-03-11 10:00:03"
+    assert wall(call.columns["started_at"], ZONE) == "2024-03-11 10:00:00"
+    assert fold([said("in", **BEGAN, leg_id=1, employee_id=11)]).legs.keys() == {"11"}
+
+
+def test_a_leg_that_never_ended_ends_with_its_call_and_none_is_outside_of_it():
+    waits = [
+        said("in", **IN, leg_id=n, extension_phone_number=n, notification_time=at)
+        for n, at in (("102", "2024-03-11 10:00:03"), ("103", "2024-03-11 09:00:00"), ("104", "2024-03-11 11:00:00"))
+    ]
+    call = fold([*waits, said("rec", **ENDED)])
+    began, over = call.columns["started_at"], call.columns["ended_at"]
+    assert [leg["ended_at"] for leg in call.legs.values()] == [over] * 3
+    assert [call.legs[ext]["started_at"] for ext in ("103", "104")] == [began, over]
+
+
+@pytest.mark.parametrize(
+    ("keys", "talk"),
+    [({"talk_time_duration": 100}, 100), ({}, 90), ({"total_time_duration": None, "wait_time_duration": None}, 90)],
+)
+def test_the_talks_of_a_transfer_are_told_by_the_end_else_one_by_one(keys: dict[str, Any], talk: int):
+    parts = [
+        said("in", **IN, employee_phone_number=number, talk_time_duration=seconds)
+        for number, seconds in ((EMPLOYEE, 30), (SECOND, 60))
+    ]
+    assert row(*parts, said("rec", **{**ENDED, **keys}))["talk_seconds"] == talk
+    assert row(said("rec", **{**ENDED, **keys}))["talk_seconds"] in (talk, 120, None)
+
+
+def test_a_talk_that_began_before_the_first_answer_that_was_told_moves_the_answer():
+    end = said("rec", **ENDED, talk_time_duration=115)
+    told, lost = answer("10:00:08", EMPLOYEE), answer("10:01:08", SECOND)
+    assert wall(row(told, lost, end)["answered_at"], ZONE) == "2024-03-11 10:00:08"
+    assert wall(row(lost, end)["answered_at"], ZONE) == "2024-03-11 10:00:13"
+    assert (
+        wall(row(answer("10:00:15", SECOND), end)["answered_at"], ZONE) == "2024-03-11 10:00:15"
+    )  # within two seconds
+
+
+def test_a_recording_that_is_told_next_day_moves_no_moment_of_the_call():
+    end = said("rec", **ENDED)
+    recorded = said("rec", **IN, **RECORD, notification_time="2024-03-12 09:00:00")
+    for column in ("started_at", "answered_at", "ended_at", "total_seconds"):
+        assert row(end, recorded)[column] == row(end)[column]
+    assert row(recorded, said("in", **BEGAN))["ended_at"] is None
+
+
+def test_a_proof_that_another_notification_has_outranks_the_weaker_one():
+    """Two templates for one end: the one without a talk says "not lost, longer than the wait"."""
+    lengths, zero = said("rec", **OUT, **NOT_LOST, **DURATIONS), said("rec", **OUT, talk_time_duration=0, is_lost=False)
+    assert (row(lengths)["disposition"], row(lengths, zero)["disposition"]) == ("answered", "unknown")
+    assert row(lengths, said("rec", **OUT, is_lost=True))["disposition"] == "no_answer"
+    assert row(zero, said("rec", **OUT, is_lost=True))["disposition"] == "no_answer"  # lost: no menu served him
+    assert row(said("rec", **OUT, finish_reason="timeout"), lengths)["disposition"] == "answered"
+
+
 # ------------------------------------------------------------------------------------------------- who hung up, lost
 
 
@@ -310,7 +519,6 @@ def test_lost_is_what_uis_calls_lost(route: str, keys: dict[str, Any], lost: boo
 # ----------------------------------------------------------------------------------------------------- disposition
 
 LOST = {"is_lost": True, "lost_reason": "x"}
-NOT_LOST = {"is_lost": False, "lost_reason": None}
 SILENT = {"total_time_duration": 25, "wait_time_duration": 25}
 
 
@@ -573,6 +781,7 @@ def test_talk_is_total_without_the_wait_of_an_answered_call():
 HASH = "5d41402abc4b2a76b9719d911017c592"
 WAV = f"https://app.uiscom.ru/system/media/wav/301245678/{HASH}/"
 FILE = "https://app.uiscom.ru/system/media/talk/301245678/x/"
+TALK, VOICE = (f"https://app.uiscom.ru/system/media/{place}/301245678/{HASH}/" for place in ("talk", "voice_mail"))
 
 
 @pytest.mark.parametrize(
@@ -597,12 +806,33 @@ FILE = "https://app.uiscom.ru/system/media/talk/301245678/x/"
         ({"file_link": FILE, "file_duration": 50}, [("full", FILE, "", 50)]),
         ({"file_link": FILE, "full_record_file_link": FILE}, [("full", FILE, "", None)]),
         ({"file_duration": 50}, []),
+        ({"record_file_links": [FILE]}, [("leg", FILE, "", None)]),
+        ({"record_file_links": FILE}, [("leg", FILE, "", None)]),
+        ({"record_file_links": [HASH]}, []),
+        ({"call_records": [HASH], "communication_id": 301245678}, [("leg", TALK, HASH, None)]),
+        ({"call_records": [HASH]}, [("leg", "", HASH, None)]),
+        (
+            {"call_records": [HASH], "wav_call_records": [HASH], "communication_id": 301245678},
+            [("leg", TALK, HASH, None)],
+        ),
+        ({"call_records": ["file.wav"]}, []),
+        ({"voice_mail_records": [HASH], "communication_id": 301245678}, [("voice", VOICE, HASH, None)]),
+        ({"voice_mail_records": [FILE], "call_records": None}, [("voice", FILE, "", None)]),
     ],
 )
 def test_recordings_are_links_or_hashes(keys: dict[str, Any], recordings: list[tuple[Any, ...]]):
     found = said("rec", **keys).recordings
     assert [(r.kind, r.url, r.provider_record_id, r.seconds) for r in found] == recordings
     assert [r.url_hash for r in found] == [sha256(r.provider_record_id or r.url) for r in found]
+
+
+def test_the_best_recording_is_the_whole_talk_then_its_part_then_what_the_caller_left():
+    voice, leg = ({key: [f"https://pbx/{key}"]} for key in ("voice_mail_records", "call_records"))
+    full = {"full_record_file_link": "https://pbx/full"}
+    assert row(said("rec", **voice, **leg, **full))["recording_url"] == "https://pbx/full"
+    assert row(said("rec", **voice, **leg))["recording_url"] == "https://pbx/call_records"
+    assert row(said("rec", **voice))["recording_url"] == "https://pbx/voice_mail_records"
+    assert row(said("rec", wav_call_records=["https://pbx/wav"], **leg))["recording_url"] == "https://pbx/call_records"
 
 
 def test_a_hash_told_again_with_its_communication_is_one_recording_with_an_address():
