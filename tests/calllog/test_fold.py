@@ -381,6 +381,25 @@ def test_each_derived_column_says_what_it_was_derived_from():
     assert set(sources["wait_seconds"]) == set(sources["total_seconds"]) == {ring.event_key, end.event_key}
 
 
+def test_an_unknown_reason_never_hides_a_known_one():
+    end = said(words.ENDED, answered=False, direction="in", reason="busy", reason_raw="486")
+    columns = row(end, said(words.LOST, 2, answered=False, reason="unknown", reason_raw="новое слово"))
+    assert (columns["reason"], columns["reason_raw"], columns["disposition"]) == ("busy", "486", "busy")
+
+
+def test_a_notification_is_no_moment_of_the_call():
+    """Its own time fills a moment that nobody told; it widens nothing and cuts nothing."""
+    end = said(words.ENDED, started_at=NOON, ended_at=NOON + 60_000, occurred_at=NOON + 90_000, answered=True)
+    late = said(words.TALK_ENDED, 2, occurred_at=NOON + 86_400_000), said(words.NOTE, 3, occurred_at=NOON - 86_400_000)
+    rung = said(words.LEG_RINGING, 4, started_at=NOON + 70_000, direction="in", leg_key="102")
+    for more in ((), late, (rung,), (*late, rung)):
+        columns = row(end, *more)
+        assert (columns["started_at"], columns["ended_at"]) == (NOON, NOON + 60_000)
+    bare = end._replace(started_at=None, ended_at=None, occurred_at=NOON + 60_000, total_seconds=60)
+    assert (row(bare, *late)["started_at"], row(bare, *late)["ended_at"]) == (NOON, NOON + 60_000)
+    assert (row(bare, rung)["started_at"], row(bare, rung)["ended_at"]) == (NOON, NOON + 70_000)
+
+
 def test_an_unknown_result_has_no_talk():
     columns = row(said(words.ENDED, started_at=NOON, ended_at=NOON + 60_000, direction="in"))
     assert columns["disposition"] == "unknown"

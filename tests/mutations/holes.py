@@ -3,14 +3,14 @@
 MUTATIONS = [
     {
         "name": "F12-a-leg-rung-twice-keeps-its-last-start",
-        "file": "calllog/fold.py",
+        "file": "calllog/legs.py",
         "old": "at if self.started is None else min(at, self.started)",
         "new": "at if self.started is None else max(at, self.started)",
         "tests": ["tests/calllog/test_fold.py::test_a_leg_that_is_rung_twice_keeps_its_first_start"],
     },
     {
         "name": "F18-start-from-talk-without-the-wait",
-        "file": "calllog/evidence.py",
+        "file": "calllog/sources.py",
         "old": "(talk or 0) + (wait or 0)",
         "new": "talk or 0",
         "tests": ["tests/calllog/test_fold.py::test_a_start_that_nobody_told_is_the_end_without_talk_and_wait"],
