@@ -276,24 +276,12 @@ class Forwarder:
         batch, aside = [], []
         for delivery in taken:
             outcome, event = understood(delivery, self.settings.feeds)
-            past = self._past(event) if event else None
+            past = _past(event, self.forgotten, self.settings.calls_days) if event else None
             if event and not past:
                 batch.append((delivery, event))
             else:
                 aside.append((delivery, past or outcome))
         return batch, aside
-
-    def _past(self, event: CallEvent) -> Outcome | None:
-        """Why an event must not create a call: it is past CALLS_DAYS, or of somebody forgotten. None: it may."""
-        if self.forgotten.of(event):
-            return Outcome(
-                IGNORED, FORGOTTEN, "Звонок или номер удалён по требованию человека: тело уведомления стёрто."
-            )
-        days = self.settings.calls_days
-        if days and min(event.moment, event.received_at) < now() - days * DAY:
-            sentence = f"Событие старше CALLS_DAYS ({days}): звонок уже удалён из журнала или был бы удалён."
-            return Outcome(IGNORED, "too_old", sentence)
-        return None
 
     def _write(self, batch: Sequence[tuple[Delivery, CallEvent]]) -> tuple[Settled, Position]:
         """3. Raises Indigestible: an event of the batch is at fault, nothing is written."""
@@ -323,8 +311,7 @@ class Forwarder:
             _log(delivery, outcome)
         if any(outcome.reason == FORGOTTEN for _, outcome in settled):
             self.inbox.truncate_log()  # its -wal has the body still
-        states = [outcome.state for _, outcome in settled]
-        return Tally(states.count(FORWARDED), states.count(IGNORED), states.count(DEAD))
+        return Tally(*(sum(outcome.state == state for _, outcome in settled) for state in (FORWARDED, IGNORED, DEAD)))
 
     def _apply(self, events: Sequence[CallEvent], create_missing: bool = True) -> Applied:
         """One transaction; a call log that turns out to be restored is mended first."""
@@ -368,7 +355,7 @@ class Forwarder:
                 self.inbox.settle([], restored.check_position(db, self.inbox.position()))
             except Restored as error:  # also on a quiet day
                 self._mend(db, str(error))
-            self._write_status(db)
+            _write_status(db, self.settings, self.inbox)
             self._ticked = clock
             self._note.answered()
 
@@ -391,16 +378,6 @@ class Forwarder:
             log.info("%d calls ended whose end never came", applied.changed)
             if not applied.changed:
                 return
-
-    def _write_status(self, db: peewee.Database) -> None:
-        state, waiting = node_state(self.settings, self.inbox), self.inbox.waiting_by_feed()
-        dead, last, zone = state.dead_by_feed, state.last_deliveries, self.settings.timezone
-        open_feeds = {name for name, feed in self.settings.feeds.items() if not feed.closed}
-        rows = [
-            (feed[:16], wall(last.get(feed), zone), waiting.get(feed, 0), dead[feed], wall(now(), zone))
-            for feed in sorted(open_feeds | last.keys())  # those of another release too, however long their names
-        ]
-        write_status(db, state.node, rows)
 
     # --------------------------------------------------------------------------------------------- connection
 
@@ -427,6 +404,28 @@ class Forwarder:
                 db.close()
             except Exception:
                 log.debug("the connection was already gone", exc_info=True)
+
+
+def _past(event: CallEvent, forgotten: Forgotten, days: int) -> Outcome | None:
+    """Why an event must not create a call: past CALLS_DAYS (0: for ever), or of somebody forgotten. None: it may."""
+    if forgotten.of(event):
+        return Outcome(IGNORED, FORGOTTEN, "Звонок или номер удалён по требованию человека: тело уведомления стёрто.")
+    if days and min(event.moment, event.received_at) < now() - days * DAY:
+        sentence = f"Событие старше CALLS_DAYS ({days}): звонок уже удалён из журнала или был бы удалён."
+        return Outcome(IGNORED, "too_old", sentence)
+    return None
+
+
+def _write_status(db: peewee.Database, settings: Settings, inbox: Inbox) -> None:
+    """This node's rows of feed_status."""
+    state, waiting = node_state(settings, inbox), inbox.waiting_by_feed()
+    dead, last, zone = state.dead_by_feed, state.last_deliveries, settings.timezone
+    open_feeds = {name for name, feed in settings.feeds.items() if not feed.closed}
+    rows = [
+        (feed[:16], wall(last.get(feed), zone), waiting.get(feed, 0), dead[feed], wall(now(), zone))
+        for feed in sorted(open_feeds | last.keys())  # those of another release too, however long their names
+    ]
+    write_status(db, state.node, rows)
 
 
 def _log(delivery: Delivery, outcome: Outcome) -> None:
