@@ -324,8 +324,8 @@ MUTATIONS = [
     {
         "name": "I21-full-is-never-set",
         "file": "inbox/file.py",
-        "old": '        db.execute(f"PRAGMA synchronous = {synchronous}")\n        return db\n\n    def connect',
-        "new": "        return db\n\n    def connect",
+        "old": '        db.execute(f"PRAGMA synchronous = {synchronous}")\n        return db\n\n    def ensure_same',
+        "new": "        return db\n\n    def ensure_same",
         "tests": ["tests/upkeep/test_retention.py"],
         "caught": False,
         "reason": "FULL of claim, erase and replay is asserted nowhere",
