@@ -16,6 +16,7 @@ from calllog.people import People, Person
 from calllog.sources import stated_end, stated_start
 from schemas import event as words
 from schemas.event import CallEvent
+from schemas.fields import LONGEST_SECONDS
 
 NOT_ENDED = {"hangup_by": "", "reason": "", "reason_raw": "", "disposition": "", "is_missed": 0}
 
@@ -63,6 +64,8 @@ def fold(events: Iterable[CallEvent]) -> Call:
     facts.decide(evidence.MOMENTS)
     _fit(facts)
     facts.decide(evidence.FROM_MOMENTS)
+    for name in ("wait_seconds", "talk_seconds", "total_seconds"):  # from 2024 to 2099 is more than the column holds
+        row[name] = row[name] and min(row[name], LONGEST_SECONDS)
     facts.decide(evidence.EMPLOYEE)
     talker: Person | None = row.pop("employee") or None
     shown = facts.shown_by.pop("employee", ())

@@ -66,6 +66,8 @@ def calls_show(id: int) -> None:
             f"«{event.notification_name}», received {terminal.local(event.received_at)}, "
             f"{'delivery ' + deliveries if brought else 'its delivery is not in this inbox'}"
         )
+        if not event.believed:
+            click.echo("    not believed: it tells of a moment more than a day after it was received")
         click.echo(f"    says: {json.dumps(event.content(), ensure_ascii=False)}")
         click.echo(f"    gave: {', '.join(story.gave(event)) or 'nothing'}")
 

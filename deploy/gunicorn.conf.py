@@ -4,6 +4,7 @@ import gc
 import importlib
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 HERE = str(Path(__file__).resolve().parent.parent)
@@ -22,6 +23,7 @@ import schemas
 from app import create_app
 from calllog import database
 from config import WrongSettings, load
+from handlers.webhook import count_malformed
 from server import logs
 from server.worker import Logger, Worker
 
@@ -47,6 +49,8 @@ if os.access(
     _memory, os.W_OK
 ):  # no cleaner comes there; without its directory the master could not make another worker
     worker_tmp_dir = _memory
+http_parser = "python"  # server/worker.py reads request lines that the other one refuses
+limit_request_line = 8190  # as nginx: a GET with values in it is long
 control_socket_disable = True  # gunicorn >= 25.1 opens one under $HOME
 logconfig_dict = logs.take_over(_settings.log_format, _settings.log_level)
 chdir = HERE
@@ -68,6 +72,7 @@ def post_fork(server, worker):  # type: ignore[no-untyped-def]
 
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]
+    worker.malformed = partial(count_malformed, worker.wsgi)
     worker.wsgi.extensions["connector"].forwarder.start(worker.forwards)
 
 

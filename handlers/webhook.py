@@ -2,10 +2,13 @@
 
 import contextlib
 import logging
+import re
 from datetime import datetime, tzinfo
 from typing import Any
+from urllib.parse import unquote
 
-from flask import Response, request
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
 
 import schemas
 from handlers.access import client_address, split_query, stranger, turn_away
@@ -82,10 +85,27 @@ def store(delivery: Delivery) -> Response:
 
 def _too_large(feed: str, limit: int) -> Response:
     message = (
-        f"Тело запроса больше {limit} байт: это не уведомление о звонке. Проверьте, что в шаблоне только поля звонка "
+        f"Тело запроса больше {limit} байт: это не уведомление о звонке. Проверьте, что в нём только поля звонка "
         "(предел задаёт настройка MAX_BODY_BYTES)."
     )
     return turn_away(feed, 413, "too_large", message, {"Connection": "close"})
+
+
+def count_malformed(app: Flask, began: bytes) -> None:
+    """Count a request that the HTTP server itself refused, by its first bytes: under its feed where the address tells it,
+    else under `other`."""
+    found = re.match(rb"[A-Z]{3,20} ([^\s?]*)", began)
+    path = unquote(found[1].decode("latin-1"), "utf-8", "replace") if found else ""
+    try:
+        feed = app.url_map.bind("").match(path, "POST")[0].partition(".")[0]
+    except HTTPException:
+        feed = "other"
+    here: Connector = app.extensions["connector"]
+    message = (
+        "Запрос не по правилам HTTP, его отверг сам сервер: проверьте адрес (русские буквы и пробелы кодируются, длина не "
+        "больше 8190 знаков) и заголовки."
+    )
+    here.inbox.refuse(feed if feed in here.settings.feeds else "other", "bad_request", message)
 
 
 def _read(environ: dict[str, Any], most: int) -> tuple[bytes, bool]:

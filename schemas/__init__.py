@@ -8,6 +8,7 @@ from functools import cache
 from types import MappingProxyType
 
 from config import WrongSettings
+from schemas import fields
 from schemas.event import CallEvent
 from schemas.feed import Feed, declared, faults, is_feed
 from schemas.reading import Delivery, canonical
@@ -45,3 +46,10 @@ def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
     if key:  # it opens the feed: nowhere but in the raw body
         event = event._replace(attributes=tuple(a for a in event.attributes if not canonical(a[0]).endswith(key)))
     return event
+
+
+def unread_moments(delivery: Delivery) -> dict[str, str]:
+    """What the delivery has where a moment is meant and is not understood as one, by field: the receipt stands in for it.
+    Raises as `recognise` does."""
+    feed = feeds()[delivery.feed]
+    return fields.unread_moments(feed.schema, feed.recognise(delivery)) if feed.schema else {}

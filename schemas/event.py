@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 PAYLOAD_VERSION = 1  # of CallEvent.to_payload; higher only where a field's meaning changed
 
 MOST_ATTRIBUTES = 64  # of one event and of one call
+AHEAD_MS = 86_400_000  # a moment so long after its receipt is not believed
 
 # Kinds of event, in the order in which the fold takes them (rank, then the event's own time).
 RINGING = "ringing"  # the call began
@@ -140,8 +141,18 @@ class CallEvent(NamedTuple):
 
     @property
     def moment(self) -> int:
-        """The event's own time, or the receipt time where it has none."""
-        return self.received_at if self.occurred_at is None else self.occurred_at
+        """The event's own time; the receipt's where it has none, or one that is not believed."""
+        at = self.occurred_at
+        return self.received_at if at is None or at > self.received_at + AHEAD_MS else at
+
+    @property
+    def believed(self) -> bool:
+        """Whether its moments may be true: nothing is told a day before it happens. What is not believed stays in the
+        columns, and decides neither the order of events nor what is old."""
+        latest = self.received_at + AHEAD_MS
+        return all(
+            at is None or at <= latest for at in (self.occurred_at, self.started_at, self.answered_at, self.ended_at)
+        )
 
     def to_payload(self) -> str:
         """The event as JSON for `call_events.payload`: only what it says, with the version that reads it for ever."""

@@ -7,6 +7,8 @@ from datetime import tzinfo
 from types import ModuleType
 from typing import Any
 
+import marshmallow
+
 from schemas.event import CallEvent
 from schemas.reading import Delivery, Form
 
@@ -23,6 +25,7 @@ OPTIONAL: dict[str, tuple[type, str]] = {
     "ZONE": (str, 'the time zone of the provider\'s clock, for example "Europe/Moscow"'),
     "TELLS_TIME": (bool, "False where no event carries a moment, so that the time of receipt is the event's"),
     "SETTLES": (bool, "True where silence after the last leg ends a call"),
+    "SCHEMA": (marshmallow.Schema, "what a body may have, by which moments that cannot be read are found"),
     "KEY_FIELD": (str, "the field of the body in which the provider sends the key"),
 }
 FUNCTIONS = {"recognise": ("delivery",), "understand": ("delivery", "zone")}
@@ -43,6 +46,7 @@ class Feed:
     tells_time: bool = True
     settles: bool = False
     key_field: str = ""
+    schema: marshmallow.Schema | None = None
 
 
 def is_feed(module: ModuleType) -> bool:

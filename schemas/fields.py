@@ -1,14 +1,16 @@
 """Fields to values: numbers, moments, lengths, lists, as marshmallow fields and small readers."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import marshmallow
 
-from schemas.reading import Fields, Refusal, clean
+from schemas.reading import INVISIBLE, Fields, Refusal, clean
 
 EARLIEST, LATEST = datetime(2000, 1, 1), datetime(2100, 1, 1)  # a moment outside is a placeholder, not a moment
 
@@ -50,23 +52,90 @@ class CallId(marshmallow.fields.Field[str]):
         return text
 
 
+class SessionId(CallId):
+    """A call's id that is a number: no float's zero, no placeholder in its place."""
+
+    default_error_messages = {"placeholder": "placeholder:{input}", "rounded": "rounded:{input}"}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if text.isdigit() and text.isascii():
+            return text
+        text = whole(text)
+        if _ROUNDED.fullmatch(text):
+            raise self.make_error("rounded", input=text)
+        if _NO_ID.search(text) or not any("0" <= c <= "9" for c in text):
+            raise self.make_error("placeholder", input=text[:40])
+        return text
+
+
+_ROUNDED = re.compile(r"\d(?:\.\d*)?E[+-]?\d{1,3}", re.ASCII | re.IGNORECASE)
+_NO_ID = re.compile(r"[%<>{}$\[\]]")
+
+
 class Moment(marshmallow.fields.Field[datetime | None]):
-    """A wall clock moment `YYYY-MM-DD hh:mm:ss[.fff]`, or Unix seconds as an aware one; None for what is no moment."""
+    """A moment as any of `moment_of`'s spellings; None for what is no moment."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(load_default=None, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime | None:
-        text = _text_of(value)
-        try:
-            if text.isascii() and text.isdigit() and 9 <= len(text) <= 13:
-                seconds = int(text) / 1000 if len(text) > 11 else int(text)  # 10^11 and more: milliseconds
-                moment = datetime.fromtimestamp(seconds, UTC)
-            else:
-                moment = datetime.fromisoformat(text)
-        except (ValueError, OverflowError):
-            return None
-        return moment if EARLIEST <= moment.replace(tzinfo=None) <= LATEST else None
+        return moment_of(_text_of(value))
+
+
+_SECONDS = re.compile(r"\d{9,13}(\.\d{1,9})?", re.ASCII)
+# 24.11.2026 10:20:30 and 2026/11/24 9:20, with T or a comma between, with a zone or without one
+_WRITTEN = re.compile(
+    r"(?:(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})|(\d{1,2})\.(\d{1,2})\.(\d{4}))"
+    r"(?:,? ?[T ]? ?(\d{1,2}):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)? ?(Z|UTC|GMT|MSK|[+-]\d\d(?::?\d\d)?)?",
+    re.ASCII | re.IGNORECASE,
+)
+_RFC1123 = re.compile(
+    r"(?:[a-z]{3,9},? )?(?:\d{1,2}[ -][a-z]{3}[ -]\d{2,4}|[a-z]{3} [ \d]\d) .*\d\d:\d\d.*", re.ASCII | re.IGNORECASE
+)
+
+
+def moment_of(text: str) -> datetime | None:
+    """A wall clock moment `YYYY-MM-DD hh:mm:ss[.fff]`, `DD.MM.YYYY hh:mm:ss`, `YYYYMMDDhhmmss`, RFC 3339 or RFC 1123, or
+    Unix seconds or milliseconds; an aware one where a zone is named. None for what is no moment between 2000 and 2100."""
+    try:
+        if text[4:5] == "-":
+            moment = _written(text)
+        elif len(text) == 14 and text.isascii() and text.isdigit():
+            moment = datetime.fromisoformat(f"{text[:8]}T{text[8:]}")
+        elif _SECONDS.fullmatch(number := whole(text)):
+            seconds = float(number)
+            moment = datetime.fromtimestamp(seconds / 1000 if seconds >= 1e11 else seconds, UTC)
+        else:
+            moment = _written(text)
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+    return moment if EARLIEST <= moment.replace(tzinfo=None) <= LATEST else None
+
+
+def _written(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        pass
+    found = _WRITTEN.fullmatch(text)
+    if found is None:
+        if _RFC1123.fullmatch(text) is None:
+            raise ValueError("no moment")
+        return parsedate_to_datetime(text)
+    year, month, day, day2, month2, year2, hour, minute, second, part, zone = found.groups()
+    zone = (zone or "").upper().replace("UTC", "Z").replace("GMT", "Z").replace("MSK", "+03:00")
+    date = f"{year or year2}-{int(month or month2):02}-{int(day or day2):02}"
+    return datetime.fromisoformat(
+        f"{date} {int(hour or 0):02}:{minute or '00'}:{second or '00'}.{(part or '0'):0<6.6}{zone}"
+    )
+
+
+def unread_moments(schema: marshmallow.Schema, sent: Fields) -> dict[str, str]:
+    """What was sent where a moment is meant and is not understood as one, by our field; zeros alone mean "no value"."""
+    moments = {name: field.data_key or name for name, field in schema.fields.items() if isinstance(field, Moment)}
+    texts = {name: _text_of(sent.leaves.get(key)) for name, key in moments.items()}
+    return {name: text for name, text in texts.items() if text.strip("0-:. T") and moment_of(text) is None}
 
 
 class Seconds(marshmallow.fields.Field[int | None]):
@@ -128,21 +197,59 @@ def milliseconds(moment: datetime | None, zone: tzinfo) -> int | None:
     return int(moment.timestamp() // 1) * 1000 + moment.microsecond // 1000
 
 
+_EXPONENT = re.compile(r"(\d)(?:\.(\d*))?E\+?(\d{1,2})", re.ASCII | re.IGNORECASE)
+_FLOAT = re.compile(r"(\+?\d+)\.0+", re.ASCII)
+
+
+def whole(text: str) -> str:
+    """A whole number that somebody's JSON made a float: `79031112233.0`, `7.9031112233E10` where the exponent cuts no
+    digit off and adds none (of 9.01E9 seven digits are not known). Anything else is as it was."""
+    if found := _FLOAT.fullmatch(text):
+        return found[1]
+    if found := _EXPONENT.fullmatch(text):
+        lead, digits, shift = found[1], (found[2] or "").rstrip("0"), int(found[3])
+        digits += "0" * (min(shift, len(found[2] or "")) - len(digits))
+        if len(digits) == shift:
+            return lead + digits
+    return text
+
+
+_IN_BRACKETS = re.compile(r"<([^<>]*)>?")
+_SCHEME = re.compile(r"\s*(?:sips?|tel|callto):/*", re.IGNORECASE)
+# what is dialled after the number or beside it: pauses, DTMF, an extension
+_TAIL = re.compile(r"(\(?\+?(?:[ ().-]*[0-9]){5,}[ ().-]*)(?:[,;#*]|доб|ext|x).*", re.IGNORECASE | re.DOTALL)
+
+
+def _number_in(sent: str) -> str:
+    """What of an address is the number: without scheme, brackets, host, float's zero, pauses and extension."""
+    text = sent.translate(INVISIBLE)
+    if "<" in text and (found := _IN_BRACKETS.search(text)):
+        text = found[1]
+    if found := _SCHEME.match(text):
+        text = unquote(text[found.end() :])
+    text = text.partition("@")[0]
+    text = whole(text.partition("...")[0].strip())
+    found = _TAIL.fullmatch(text)
+    return found[1] if found else text
+
+
 def phone(sent: str) -> str:
     """A number for matching: 7XXXXXXXXXX where it is Russian, else its own digits, else the text as sent.
 
-    A DTMF tail (`74959268686...9.2.3.3`) is not part of the number.
+    An explicit `+` names the country: +84… is not Russian. +89… and +8 9… are: no country code begins with 89.
     """
-    head = sent.split("...", 1)[0].strip()
-    if head.isascii() and head.isdigit():
-        digits = head
-    else:
-        digits = "".join(c for c in head if c.isascii() and c.isdigit())
-        if not digits or any(c.isalpha() for c in head) or "@" in head:
+    digits, foreign = sent, False
+    if not (sent.isascii() and sent.isdigit()):
+        head = _number_in(sent)
+        digits = "".join(c for c in head if "0" <= c <= "9")
+        if not digits or any(c.isalpha() for c in head):
             return sent[:32]
+        foreign = "+" in head[: head.index(digits[0])] and not (len(digits) == 11 and digits.startswith("89"))
+    if foreign:
+        return digits[:32]
     if len(digits) == 11 and digits[0] == "8":
         digits = "7" + digits[1:]
-    elif len(digits) == 10 and head[0] != "+":
+    elif len(digits) == 10:
         digits = "7" + digits
     return digits[:32]
 

@@ -14,7 +14,7 @@ from schemas import event as words
 from schemas.attributes import attributes
 from schemas.event import CallEvent
 from schemas.fields import CallId, FeedSchema, Moment, Seconds, Text, load, milliseconds, phone
-from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read
+from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read, shown
 
 PROVIDER = "hooktype"
 FORM = Form(body="«Тело запроса JSON» вебхука", url="«Url»", call_id="SessionID")
@@ -95,7 +95,9 @@ def recognise(delivery: Delivery) -> Fields:
             '"HookType": "CreateIncCall".',
         )
     if said["hook_type"].lower() not in HOOKS:
-        raise Ignored("unknown_event", f"Событие {said['hook_type']} коннектору неизвестно: принято, действия нет.")
+        raise Ignored(
+            "unknown_event", f"Событие {shown(said['hook_type'])} коннектору неизвестно: принято, действия нет."
+        )
     return sent
 
 

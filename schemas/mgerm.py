@@ -13,6 +13,7 @@ from schemas.reading import Delivery
 
 PROVIDER = uis.PROVIDER
 FORM = uis.FORM
+SCHEMA = uis.SCHEMA
 ADDRESS = "/uis/call/ended"
 
 

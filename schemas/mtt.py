@@ -14,7 +14,7 @@ from schemas import event as words
 from schemas.attributes import attributes
 from schemas.event import CallEvent
 from schemas.fields import CallId, FeedSchema, Moment, Text, load, milliseconds, phone
-from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read
+from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read, shown
 
 PROVIDER = "mtt"
 ZONE = "Europe/Moscow"  # of `data`, whatever the call log's zone is
@@ -45,7 +45,7 @@ REASON_OF_CAUSE = (
     | dict.fromkeys((29, 55, 57), "forbidden")
 )
 
-_DATA = re.compile(r"event=([a-z]+)_[^_]*_(\d{4}-\d\d-\d\d)-(\d\d)-(\d\d)-(\d\d)(?:&cause=(\d+))?")
+_DATA = re.compile(r"event=([a-z]+)_[^_]*_(\d{4}-\d\d-\d\d)-(\d\d)-(\d\d)-(\d\d)(?:&cause=(\d+))?", re.ASCII)
 
 
 class ConferenceId(CallId):
@@ -88,7 +88,7 @@ def recognise(delivery: Delivery) -> Fields:
             422, "no_event_type", 'Нет типа события: ключ event отсутствует или пуст, нужно "event": {"type": …}.'
         )
     if kind not in KIND_OF_TYPE:
-        raise Ignored("unknown_event", f"Событие {kind} коннектору неизвестно: принято, действия нет.")
+        raise Ignored("unknown_event", f"Событие {shown(kind)} коннектору неизвестно: принято, действия нет.")
     return sent
 
 
@@ -136,7 +136,7 @@ def _event(
     if hangup and side == "B" and not leg:
         kind = words.LEG_ENDED  # of a leg that nobody names: without one, a hangup is the client's and ends the call
     cause = (said["cause"] or cause_of_data) if hangup else ""  # a cause on `s` is no hangup cause
-    reason = REASON_OF_CAUSE.get(int(cause), "unknown") if cause.isdigit() and len(cause) < 6 else ""
+    reason = REASON_OF_CAUSE.get(int(cause), "unknown") if re.fullmatch("[0-9]{1,5}", cause) else ""
     if hangup and not reason:
         reason = "unknown" if cause else "normal"
     cleared_by = "client" if side == "A" or (not side and not leg) else "employee" if side == "B" else ""

@@ -5,9 +5,11 @@ keys are compared by their letters and digits; every scalar may come as text or 
 unrendered {{placeholder}} all mean "no value".
 """
 
+import contextlib
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -91,8 +93,7 @@ def read(delivery: Delivery, form: Form) -> "Fields":
         raise Refusal(
             400,
             "too_deep",
-            f"Тело запроса вложено глубже {DEEPEST} уровней скобок. Уведомление о звонке — один объект: исправьте "
-            f"шаблон в поле {form.body}.",
+            f"Тело запроса вложено глубже {DEEPEST} уровней скобок, а уведомление о звонке — один объект. {form.mend}",
         ) from None
 
 
@@ -103,45 +104,46 @@ def _said(delivery: Delivery, form: Form) -> dict[str, Any]:
             400,
             "cut_short",
             f"Тело запроса оборвалось: обещано не меньше {sent} байт, пришло {len(body)}. "
-            "Уведомление передано не целиком: менять шаблон не нужно, отправьте его ещё раз или проверьте сеть.",
+            "Уведомление передано не целиком: настройки менять не нужно, отправьте его ещё раз или проверьте сеть.",
         )
     if not body.strip():
         if not delivery.query:
-            raise Refusal(
-                400,
-                "empty",
-                f"Тело запроса пустое. Вставьте шаблон JSON в поле {form.body} и выберите метод POST.",
-            )
+            advice = f"Вставьте шаблон JSON в поле {form.body} и выберите метод POST." if form.template else form.mend
+            raise Refusal(400, "empty", f"Тело запроса пустое. {advice}")
         return _form(delivery.query.encode(), form)
     text = _text(body, form)
-    start = text.lstrip()[:1]
-    if start in ("{", "["):
+    start = text[:1] if text[:1] == "{" else text.lstrip(_BLANKS)[:1]
+    if start in ("{", "[", '"'):
         return _json(text, form)
-    if start == '"':
-        raise _not_object("строка в кавычках", form)
+    if start == "<" and text.rstrip().endswith(">"):
+        what = "HTML" if re.match(r"\s*<(?:!doctype )?html", text, re.IGNORECASE) else "XML"
+        raise Refusal(400, "not_json", f"Тело запроса — {what}, а нужен JSON. {form.wanted}")
+    if start == "-" and _MULTIPART.match(text):
+        return _opened(_object(_parts(text)), form)
     return _form(body, form)
 
 
+# The first bytes of what is no UTF-8 text.
+_MAGIC = ((b"\x1f\x8b", "сжато (gzip)"), (b"\xff\xfe", "в кодировке UTF-16"), (b"\xfe\xff", "в кодировке UTF-16"))
+
+
 def _text(body: bytes, form: Form) -> str:
-    if b"\0" in body:
-        raise Refusal(
-            400,
-            "not_text",
-            f"В теле запроса нулевой байт (позиция {body.index(0)}): это не текст. Проверьте поле {form.body}: "
-            "в нём должен быть обычный текст JSON в кодировке UTF-8.",
-        )
     try:
-        return body.decode("utf-8-sig")
+        if b"\0" not in body:
+            return body.decode("utf-8-sig")
+        wrong = f"В теле запроса нулевой байт (позиция {body.index(0)}): это не текст в кодировке UTF-8. {form.mend}"
     except UnicodeDecodeError as error:
-        guess = body.decode("cp1251", "replace")
         column = len(body[: error.start].decode("utf-8", "replace"))
-        raise Refusal(
-            400,
-            "not_text",
-            f"Тело запроса не в кодировке UTF-8: ошибка в позиции {error.start}, у текста «{_near(guess, column)}» "
-            f"(так он читается в windows-1251). Сотрите содержимое поля {form.body} и вставьте шаблон заново обычным "
-            "текстом.",
-        ) from None
+        anew = f"Сотрите содержимое поля {form.body} и вставьте шаблон заново обычным текстом."
+        wrong = (
+            f"Тело запроса не в кодировке UTF-8: ошибка в позиции {error.start}, у текста "
+            f"«{_near(body.decode('cp1251', 'replace'), column)}» (так он читается в windows-1251). "
+            f"{anew if form.template else form.mend}"
+        )
+    for magic, what in _MAGIC:
+        if body.startswith(magic):
+            wrong = f"Тело запроса {what}, а нужен обычный текст в кодировке UTF-8. {form.mend}"
+    raise Refusal(400, "not_text", wrong)
 
 
 def _form(body: bytes, form: Form) -> dict[str, Any]:
@@ -153,30 +155,87 @@ def _form(body: bytes, form: Form) -> dict[str, Any]:
             pairs = parse_qsl(text, keep_blank_values=True, errors="strict")
         except UnicodeDecodeError:
             pairs = parse_qsl(text, keep_blank_values=True, encoding="cp1251", errors="replace")
+    if len(pairs) == 1 and not pairs[0][1] and pairs[0][0].startswith(("{", "[")):
+        return _json(pairs[0][0], form)  # JSON that was percent-encoded whole
     if not pairs or (len(pairs) == 1 and not pairs[0][1]):
         text = body.decode("utf-8", "replace").strip()
         raise Refusal(
-            400,
-            "not_json",
-            f"Тело запроса не JSON и не форма: оно начинается с «{text[:40]}». В поле {form.body} должен быть объект "
-            'JSON: он начинается с { и кончается }, например {"call_session_id":{{call_session_id}}}.',
+            400, "not_json", f"Тело запроса не JSON и не форма: оно начинается с «{shown(text[:40])}». {form.wanted}"
         )
-    return _object(pairs)
+    said = _opened(_object(pairs), form)
+    if _canonical(form.call_id) not in said and (raw := _RAW_JSON.fullmatch(text := body.decode("utf-8", "replace"))):
+        with contextlib.suppress(Refusal):  # not percent-encoded: its & and + are its own
+            return _json(text[raw.end(1) :], form)
+    return said
+
+
+_RAW_JSON = re.compile(r"(\s*[\w.-]{1,64}=)\s*[{\[].*[}\]]\s*", re.DOTALL)
+
+_MULTIPART = re.compile(r"\s*--(\S{1,200})\r?\n(?:[^\n:]{1,100}:[^\n]*\n)*?content-disposition:", re.IGNORECASE)
+_NAME = re.compile(r'\bname="?([^";\r\n]{1,200})', re.IGNORECASE)
+
+
+def _parts(text: str) -> list[tuple[str, str]]:
+    """The fields of a multipart/form-data body, by its own boundary: the Content-Type decides nothing."""
+    found = _MULTIPART.match(text)
+    boundary = found[1] if found else ""
+    pairs = []
+    for part in text.split(f"--{boundary}")[1:]:
+        head, _, value = part.replace("\r\n", "\n").lstrip("\n").partition("\n\n")
+        if name := _NAME.search(head):
+            pairs.append((name[1], value.removesuffix("\n")))
+    return pairs
+
+
+def _looks_like_json(value: Any) -> bool:
+    return isinstance(value, str) and value.lstrip(_BLANKS)[:1] in ("{", "[")
+
+
+def _opened(said: dict[str, Any], form: Form) -> dict[str, Any]:
+    """The object in an envelope (`json={…}` in a form, JSON in a JSON string), where no call id is outside of it."""
+    call_id = _canonical(form.call_id)
+    if call_id in said:
+        return said
+    envelopes = [key for key, value in said.items() if _looks_like_json(value)]
+    if not envelopes or call_id in _flatten(said)[0]:
+        return said
+    for key in envelopes:
+        with contextlib.suppress(Refusal):
+            inside = _json(said[key], form)
+            if call_id in inside or len(said) == 1:
+                return {other: value for other, value in said.items() if other != key} | inside
+    return said
 
 
 def _json(text: str, form: Form) -> dict[str, Any]:
+    for _ in range(3):  # JSON in a JSON string, an array of one object
+        said = _decoded(text, form)
+        only = said[0] if isinstance(said, list) and len(said) == 1 else said
+        if isinstance(only, dict):
+            return _opened(only, form)
+        if not isinstance(only, str) or only.lstrip(_BLANKS)[:1] not in ("{", "[", '"'):
+            break
+        text = only
+    if not isinstance(said, list):
+        raise _not_object("строка в кавычках", form)
+    objects = sum(isinstance(item, dict) for item in said)
+    what = "массив [ … ]"
+    if objects > 1:
+        what += f", в нём объектов: {objects}. Одно уведомление — один объект в отдельном запросе"
+    raise _not_object(what, form)
+
+
+def _decoded(text: str, form: Form) -> Any:
     if text.count("[") + text.count("{") > DEEPEST and _depth(text) > DEEPEST:
         raise RecursionError(f"deeper than {DEEPEST} levels")  # before the parser meets its own limit, which varies
     try:
-        said = _decoder.decode(text)
+        return _decoder.decode(text)
     except json.JSONDecodeError as error:
-        try:
-            said = _decoder.decode(_repair(text))
-        except json.JSONDecodeError:
-            raise _bad_json(text, error, form) from None
-    if not isinstance(said, dict):
-        raise _not_object("массив [ … ]", form)
-    return said
+        first = error
+    for attempt in _repairs(text):
+        with contextlib.suppress(json.JSONDecodeError):
+            return _decoder.decode(attempt)
+    raise _bad_json(text, first, form)
 
 
 def _depth(text: str) -> int:
@@ -229,6 +288,30 @@ _REPAIRS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 
+# What looks like a blank, or like nothing, and is no blank to JSON: U+00A0, zero-width characters, byte order marks.
+_ODD = "".join(
+    c for c in map(chr, range(0x10000)) if (c.isspace() and c not in " \t\r\n") or unicodedata.category(c) == "Cf"
+)
+_BLANKS = " \t\r\n" + _ODD
+_ODD_BLANKS = re.compile(f"[{re.escape(_ODD)}]+")
+_STRING_OR_ODD = re.compile(rf'"(?:[^"\\]|\\.)*+"?|[{re.escape(_ODD)}]+', re.DOTALL)
+INVISIBLE = {ord(c): " " if c.isspace() else None for c in _ODD}
+
+
+def shown(text: str) -> str:
+    """Text as it is quoted to a person: what cannot be seen by its code."""
+    return _ODD_BLANKS.sub(lambda found: "".join(f"[U+{ord(c):04X}]" for c in found[0]), text)
+
+
+def _repairs(text: str) -> Iterator[str]:
+    """The text repaired, the least first."""
+    yield _repair(text)
+    if _ODD_BLANKS.search(text):
+        blanked = _STRING_OR_ODD.sub(lambda found: found[0] if found[0][0] == '"' else " ", text)
+        yield blanked
+        yield _repair(blanked)
+
+
 def _repair(text: str) -> str:
     for pattern, replacement in _REPAIRS:
         text = pattern.sub(replacement, text)
@@ -236,7 +319,7 @@ def _repair(text: str) -> str:
 
 
 def _near(text: str, position: int) -> str:
-    return " ".join(text[max(0, position - 30) : position + 30].split())
+    return " ".join(shown(text[max(0, position - 30) : position + 30]).split())
 
 
 def _bad_json(text: str, error: json.JSONDecodeError, form: Form) -> Refusal:
@@ -245,7 +328,7 @@ def _bad_json(text: str, error: json.JSONDecodeError, form: Form) -> Refusal:
     before = text[: error.pos].rstrip()
     if not rest:
         advice = "JSON не закончен: в конце не хватает закрывающей скобки } или кавычки"
-    elif any(mark in text[max(0, error.pos - 60) : error.pos + 60] for mark in ("{{", '""')):
+    elif form.template and any(mark in text[max(0, error.pos - 60) : error.pos + 60] for mark in ("{{", '""')):
         advice = "кавычки вокруг {{…}} ставить не нужно, провайдер ставит их сам, а между полями нужна запятая"
     elif rest[0] in "“”«»„'" or before[-1:] in "“”«»„'":
         advice = "вместо кавычек \" стоят другие (“ ” « » ')"
@@ -259,7 +342,7 @@ def _bad_json(text: str, error: json.JSONDecodeError, form: Form) -> Refusal:
         400,
         "bad_json",
         f"Тело запроса не JSON: строка {line}, столбец {error.colno}, у текста «{_near(text, error.pos)}»: {advice}. "
-        f"Исправьте шаблон в поле {form.body}.",
+        f"{form.mend}",
     )
 
 
@@ -267,8 +350,7 @@ def _not_object(what: str, form: Form) -> Refusal:
     return Refusal(
         400,
         "not_object",
-        f"Тело запроса должно быть объектом JSON {{ … }}, а пришло другое: {what}. Исправьте шаблон в поле "
-        f"{form.body}.",
+        f"Тело запроса должно быть объектом JSON {{ … }}, а пришло другое: {what}. {form.mend}",
     )
 
 
@@ -340,6 +422,10 @@ class Fields(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def any_of(self, keys: frozenset[str]) -> bool:
+        """Whether any of these keys has a value."""
+        return not keys.isdisjoint(self._said) and any(self.get(key) for key in keys)
 
     def _flattened(self) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         if self._flat is None:

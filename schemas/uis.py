@@ -21,6 +21,7 @@ from schemas.fields import (
     Flag,
     Moment,
     Seconds,
+    SessionId,
     Text,
     Texts,
     ascii_url,
@@ -29,7 +30,7 @@ from schemas.fields import (
     milliseconds,
     phone,
 )
-from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read, sha256
+from schemas.reading import Delivery, Fields, Form, Ignored, Refusal, read, sha256, shown
 
 PROVIDER = "uis"
 FORM = Form(body="«JSON для тела запроса»", url="«URL»", call_id="call_session_id", template=True)
@@ -73,10 +74,21 @@ NOT_A_CALL = {
 }
 
 
+# Keys that tell whose notification this is and nothing of the call.
+NAMES_ONLY = frozenset({"callsessionid", "appid", "notificationname"})
+
+# What the Data API posts after `upload.calls`: ext_id is the id of the call in the owner's own system.
+UPLOAD = frozenset({"extid", "uploadid", "uploadstatus"})
+OF_A_CALL = frozenset({
+    "direction", "starttime", "finishtime", "callingphonenumber", "calledphonenumber", "contactphonenumber",
+    "virtualphonenumber", "employeephonenumber", "totaltimeduration", "finishreason", "filelink",
+})  # fmt: skip
+
+
 class Identity(FeedSchema):
     """What must be there."""
 
-    call_session_id = CallId(data_key="callsessionid")
+    call_session_id = SessionId(data_key="callsessionid")
 
 
 class Schema(Identity):
@@ -138,7 +150,7 @@ def recognise(delivery: Delivery) -> Fields:
     """The fields of a notification of a call; see schemas.recognise."""
     try:
         sent = read(delivery, FORM)
-        return _call(sent)
+        return _call(sent, delivery.route)
     except Refusal as refusal:
         if delivery.method == "GET":  # the account page's preset: the template is not sent at all
             message = f"Уведомление пришло методом GET: выберите «Метод» — POST. {refusal.message}"
@@ -146,7 +158,7 @@ def recognise(delivery: Delivery) -> Fields:
         raise
 
 
-def _call(sent: Fields) -> Fields:
+def _call(sent: Fields, route: str) -> Fields:
     try:
         said = load(IDENTITY, sent, _refuse)
     except Refusal:
@@ -161,7 +173,25 @@ def _call(sent: Fields) -> Fields:
             f"Тестовое уведомление UIS получено, настройка верна. Полей со значениями: {len(sent.paths)} "
             f"({', '.join(_spelled(path) for path, _ in sent.paths[:40])}).",
         )
+    if sent.any_of(UPLOAD) and not sent.any_of(OF_A_CALL):
+        raise Ignored(
+            "upload", "Ответ на загрузку звонка через Data API (upload): принято, в журнал звонков не попадёт."
+        )
+    if (
+        route in ("in", "out")
+        and not sent.get("direction")
+        and all(_names_only(key) or not sent.get(key) for key in sent)
+    ):
+        raise Ignored(
+            "nothing_told",
+            "Кроме номера сессии в уведомлении ничего нет: что случилось со звонком, неизвестно. Принято, в журнал звонков "
+            f"не попадёт. Добавьте строки шаблона в поле {FORM.body}: flask feeds show uis.",
+        )
     return sent
+
+
+def _names_only(key: str) -> bool:
+    return key in NAMES_ONLY or "callsessionid".endswith(key) or key.endswith("callsessionid")  # the id, nested
 
 
 def _spelled(path: str) -> str:
@@ -176,19 +206,22 @@ def understand(delivery: Delivery, zone: tzinfo) -> CallEvent:
 
 
 def _refuse(field: str, what: str) -> Refusal:
-    if what == "too_long":
+    what, _, sent = what.partition(":")
+    line = (
+        f'строка "{FORM.call_id}":{{{{{FORM.call_id}}}}} (без кавычек вокруг {{{{…}}}}) в поле {FORM.body} уведомления'
+    )
+    if what == "absent":
         return Refusal(
             422,
-            "bad_call_id",
-            f"Номер сессии звонка (ключ call_session_id) длиннее {CallId.longest} знаков: это не он. Проверьте строку "
-            f'"call_session_id":{{{{call_session_id}}}} в поле {FORM.body}.',
+            "no_call_id",
+            f"Нет номера сессии звонка: ключ {FORM.call_id} отсутствует или пуст. Нужна {line}.",
         )
-    return Refusal(
-        422,
-        "no_call_id",
-        "Нет номера сессии звонка: ключ call_session_id отсутствует или пуст. Добавьте строку "
-        f'"call_session_id":{{{{call_session_id}}}} (без кавычек вокруг {{{{…}}}}) в поле {FORM.body} уведомления.',
-    )
+    wrong = {
+        "too_long": f"он длиннее {CallId.longest} знаков",
+        "placeholder": f"«{shown(sent)}» — текст шаблона, значение в него не подставлено",
+        "rounded": f"«{sent}» — округлённое число, цифры потеряны; передавайте его целым числом или строкой",
+    }[what]
+    return Refusal(422, "bad_call_id", f"В ключе {FORM.call_id} не номер сессии звонка: {wrong}. Нужна {line}.")
 
 
 def _event(delivery: Delivery, zone: tzinfo, sent: Fields, said: dict[str, Any]) -> CallEvent:

@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker, in three things different.
+"""gunicorn's threaded worker, in four things different.
 
 Its threads do not wait for the disk: an answer that promises what is not on disk yet is held, its thread serves the next
 request, and the worker's loop sends the answer when the promise is kept. The application asks for that by `hold` of
@@ -10,13 +10,17 @@ a batch, nor the batch behind who answers.
 And nothing from outside ends a worker or holds its threads for good: a request has READ_SECONDS to arrive, and a worker
 without a free descriptor waits for one.
 
+And a request line with raw UTF-8 or blanks in its address is read; one that is refused is counted.
+
 Why: docs/decisions/0008. What is used of gunicorn beside its documented hooks: ThreadWorker's enqueue_req, accept, handle,
 handle_request, finish_request, murder_keepalived, murder_pending, set_accept_enabled, wait_for_and_dispatch_events, poller,
-nr_conns, worker_connections, max_keepalived and method_queue.
+nr_conns, worker_connections, max_keepalived, method_queue and handle_error; RequestParser's mesg_class; Request's parse,
+read_line and parse_request_line.
 """
 
 import contextlib
 import errno
+import re
 import selectors
 import socket
 import time
@@ -26,6 +30,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from gunicorn import glogging
+from gunicorn.http import message
+from gunicorn.http.errors import ParseException
+from gunicorn.http.parser import RequestParser
 from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import ThreadWorker
 
@@ -40,6 +47,41 @@ class Logger(glogging.Logger):
 
     def access(self, *_: Any) -> None:
         """Nothing."""
+
+
+_NOT_PLAIN = re.compile(rb"[ \x80-\xff]")
+
+
+class Request(message.Request):
+    """gunicorn's, but a request line may have raw UTF-8 and blanks in its address (UIS puts values into a GET as they are):
+    they are percent-encoded, where gunicorn answers 400. What is refused for another reason keeps how it began."""
+
+    began = b""
+
+    def parse(self, unreader: Any) -> bytes:
+        """The request's head; what follows it."""
+        try:
+            rest: bytes = super().parse(unreader)
+        except ParseException as error:
+            error.began = self.began
+            raise
+        return rest
+
+    def read_line(self, unreader: Any, buf: bytearray, limit: int = 0) -> Any:
+        """The request line, and what was read beyond it."""
+        self.began = bytes(buf[:1024])
+        return super().read_line(unreader, buf, limit)
+
+    def parse_request_line(self, line_bytes: bytes) -> None:
+        """Method, address and version."""
+        method, _, rest = line_bytes.partition(b" ")
+        target, blank, version = rest.rpartition(b" ")
+        if _NOT_PLAIN.search(target):
+            target = _NOT_PLAIN.sub(lambda found: b"%%%02X" % found[0][0], target)
+        super().parse_request_line(b" ".join((method, target, version)) if blank else line_bytes)
+
+
+RequestParser.mesg_class = Request
 
 
 class Promise(Protocol):
@@ -115,12 +157,19 @@ class Worker(ThreadWorker):
         super().__init__(*args, **kwargs)
         self._holding: deque[Held] = deque()  # in the order of their deadlines
         self._settled: deque[Held] = deque()
+        self.malformed: Callable[[bytes], None] = lambda began: None  # a request that was refused: how it began
         self._told = False  # the loop, that there are settled ones
         self._closing: dict[Any, None] = {}  # in the order of their deadlines
         self._reading: dict[socket.socket, float] = {}  # the connections that a thread serves, and their deadlines
         self._exhausted = False  # no descriptor was left for a new connection
         # its descriptor is not given to somebody else while a late delivery may still wake a loop that has ended
         self.method_queue.close = lambda: None
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Any) -> None:
+        """Answer what is no HTTP, and have it counted."""
+        super().handle_error(req, client, addr, exc)
+        if isinstance(exc, ParseException) and self.wsgi is not None:
+            self.malformed(getattr(exc, "began", b""))
 
     def forwards(self, ours: bool) -> None:
         """It is this worker's turn to forward, or no longer: while it is, the worker takes no new connections, and closes

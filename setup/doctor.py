@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import Any
 from urllib.parse import parse_qsl
 
+import schemas
 import setup
 from config import FeedSettings
 from inbox import DEAD, REFUSED, UNKNOWN_FEED, Stored
@@ -60,6 +61,16 @@ ADVICE = {
         "Тело приходит формой (ключ=значение), а не шаблоном JSON: вложенных значений и списков так не передать.",
         "поле {body}: вставьте шаблон, который печатает flask feeds show",
     ),
+    "unread_time": Advice(
+        "Время не понято",
+        "Значение не читается как время, вместо него взято время приёма: {list}.",
+        "{mend} Время пишется как 24.11.2026 10:20:30, 2026-11-24 10:20:30 или Unix-время.",
+    ),
+    "ahead": Advice(
+        "Время из будущего",
+        "Время в уведомлении позже приёма больше чем на сутки, коннектор ему не верит: порядок событий — по приёму.",
+        "{mend} Проверьте, какое время туда подставляется, и часы провайдера.",
+    ),
     "double": Advice(
         "Два уведомления об одном событии",
         "Об одном и том же событии звонка приходят два уведомления с разным содержанием. Звонок остаётся одним, но событий "
@@ -86,6 +97,7 @@ AT_THE_DOOR = {
     "wrong_key": "поле {url}: скопируйте адрес заново (flask feeds show {feed})",
     "address_not_allowed": "настройка {NAME}_ALLOW на сервере: добавьте адреса провайдера; за прокси — TRUSTED_PROXIES",
     "too_large": "{mend}",
+    "bad_request": "поле {url}: адрес и параметры должны быть закодированы (%D0%91…), без пробелов и переносов строк",
     "feed_closed": "настройка {NAME}_KEY на сервере, затем перезапуск сервиса",
 }
 ZONES = {
@@ -98,7 +110,7 @@ EVEN_MINUTES = 10  # a difference this near to whole hours is a zone
 
 _KEY = re.compile(r'"([^"\\\n{}]{1,128})"\s{0,20}:')
 _NAME = re.compile(r'"notification_?name"\s{0,20}:\s{0,20}"{1,2}([^"\n]{1,80})', re.IGNORECASE)
-_EXCERPT = re.compile(r"(у текста «|начинается с «).*(»(?:: | \(так |\. В поле))", re.DOTALL)
+_EXCERPT = re.compile(r"(у текста «|начинается с «).*(»(?:: | \(так |\. В поле|\. Нужен))", re.DOTALL)
 
 
 def examine(feed: FeedSettings, found: Iterable[Stored], counters: Iterable[tuple[Any, ...]], since: int) -> Report:
@@ -159,6 +171,17 @@ class _Seen:
             self.mark("content_type", label, delivery, [content_type])
         if event is not None:
             self.event(delivery, event, keys, label, right)
+            self.moments(delivery, event, label)
+
+    def moments(self, delivery: Delivery, event: CallEvent, label: Label) -> None:
+        """Times that are not understood, or not believed."""
+        unread = schemas.unread_moments(delivery)
+        if unread:
+            self.mark(
+                "unread_time", label, delivery, [f"{name} = «{shown(text[:40])}»" for name, text in unread.items()]
+            )
+        if not event.believed:
+            self.mark("ahead", label, delivery)
 
     def label(self, delivery: Delivery, event: CallEvent | None, text: str, is_json: bool, right: Right) -> Label:
         """The notification; nameless where the provider writes the body."""

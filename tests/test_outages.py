@@ -111,7 +111,7 @@ def test_a_call_log_that_is_away_changes_no_answer_and_loses_nothing(
 def test_readyz_tells_that_the_call_log_is_away_and_that_it_is_back(on_mariadb: Service, own_mariadb: MariaDB) -> None:
     until(lambda: on_mariadb.get("/readyz").json()["call_log"]["state"] == "ok", "readyz says ok")
     own_mariadb.stop()
-    on_mariadb.post("/hs/UIScom/in", '{"call_session_id": 555}')
+    on_mariadb.post("/hs/UIScom/in", '{"call_session_id": 555, "direction": "in"}')
 
     def ready() -> Any:
         answer = on_mariadb.get("/readyz")
@@ -141,7 +141,9 @@ def test_feed_status_is_written_soon_after_the_call_log_is_back_with_nothing_goi
 def test_a_service_starts_without_a_call_log_and_goes_on_by_itself_when_it_is_made(tmp_path: Path) -> None:
     with Service(tmp_path / "service") as service:
         service.start(upgrade=False)
-        assert service.post("/hs/UIScom/in", '{"call_session_id": 555}').json() == {"status": "accepted"}
+        assert service.post("/hs/UIScom/in", '{"call_session_id": 555, "direction": "in"}').json() == {
+            "status": "accepted"
+        }
         until(lambda: service.get("/readyz").json()["call_log"]["state"] == "away", "readyz says away")
         assert not (service.data_dir / "calllog").exists()
         service.flask("db", "upgrade")
@@ -160,7 +162,7 @@ def test_connections_cut_in_the_middle_of_a_batch_double_nothing(on_mariadb: Ser
 
 
 def test_a_row_locked_by_someone_else_only_delays(on_mariadb: Service, own_mariadb: MariaDB) -> None:
-    on_mariadb.post("/hs/UIScom/in", '{"call_session_id": 555}')
+    on_mariadb.post("/hs/UIScom/in", '{"call_session_id": 555, "direction": "in"}')
     on_mariadb.call("555")
     db = database.open_database(on_mariadb.database_url)
     with db.connection_context():
@@ -174,7 +176,7 @@ def test_a_row_locked_by_someone_else_only_delays(on_mariadb: Service, own_maria
 
 
 def test_a_sqlite_reader_in_mid_transaction_stops_nobody(on_sqlite: Service) -> None:
-    on_sqlite.post("/hs/UIScom/in", '{"call_session_id": 555}')
+    on_sqlite.post("/hs/UIScom/in", '{"call_session_id": 555, "direction": "in"}')
     on_sqlite.call("555")
     path, _ = database.parse_url(on_sqlite.database_url)
     reader = sqlite3.connect(path, isolation_level=None)
@@ -210,7 +212,7 @@ def test_another_worker_forwards_within_a_second_of_a_kill(on_sqlite: Service) -
     assert first in on_sqlite.workers()
     os.kill(first, signal.SIGKILL)
     until(lambda: on_sqlite.forwarder() not in (0, first), "another forwards", 1.0)
-    assert on_sqlite.post("/hs/UIScom/in", '{"call_session_id": 555}').ok
+    assert on_sqlite.post("/hs/UIScom/in", '{"call_session_id": 555, "direction": "in"}').ok
     assert on_sqlite.call("555", seconds=5)["state"] == "ringing"
 
 
@@ -299,18 +301,20 @@ def test_two_services_on_one_data_dir_forward_once(on_sqlite: Service, tmp_path:
 
 
 def test_an_inbox_that_another_process_locks_too_long_is_a_503_and_then_well_again(on_sqlite: Service) -> None:
-    assert on_sqlite.post("/hs/UIScom/in", '{"call_session_id": 555}').ok
+    assert on_sqlite.post("/hs/UIScom/in", '{"call_session_id": 555, "direction": "in"}').ok
     on_sqlite.settled()
     other = sqlite3.connect(on_sqlite.data_dir / "inbox" / "inbox.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    answer = on_sqlite.post("/hs/UIScom/in", '{"call_session_id": 556}')
+    answer = on_sqlite.post("/hs/UIScom/in", '{"call_session_id": 556, "direction": "in"}')
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "5"
     assert answer.json()["error"] == "unavailable"
     assert on_sqlite.get("/healthz").ok
     other.execute("ROLLBACK")
     other.close()
-    assert on_sqlite.post("/hs/UIScom/in", '{"call_session_id": 557}').json() == {"status": "accepted"}
+    assert on_sqlite.post("/hs/UIScom/in", '{"call_session_id": 557, "direction": "in"}').json() == {
+        "status": "accepted"
+    }
     assert on_sqlite.call("557")["state"] == "ringing"
     assert on_sqlite.rows(Calls, provider_call_id="556") == []
 
@@ -334,7 +338,9 @@ def test_a_full_disk_is_a_503_and_what_was_acknowledged_stays(small_disk: Path, 
         assert accepted > 10
         assert len(service.deliveries()) == accepted
         subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
-        assert service.post("/hs/UIScom/in", '{"call_session_id": 1000}').json() == {"status": "accepted"}
+        assert service.post("/hs/UIScom/in", '{"call_session_id": 1000, "direction": "in"}').json() == {
+            "status": "accepted"
+        }
         service.settled()
         assert {row["provider_call_id"] for row in service.rows(Calls)} == {
             *map(str, range(1, accepted + 1)),
@@ -346,17 +352,17 @@ def test_a_read_only_disk_is_a_503(small_disk: Path, tmp_path: Path) -> None:
     with Service(tmp_path / "service", f"sqlite:///{tmp_path}/calls.db", DATA_DIR=str(small_disk)) as service:
         service.data_dir = small_disk
         service.start()
-        assert service.post("/hs/UIScom/in", '{"call_session_id": 1}').ok
+        assert service.post("/hs/UIScom/in", '{"call_session_id": 1, "direction": "in"}').ok
         service.call("1")
         service.stop()
         subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
         service.start(upgrade=False)
-        answer = service.post("/hs/UIScom/in", '{"call_session_id": 2}')
+        answer = service.post("/hs/UIScom/in", '{"call_session_id": 2, "direction": "in"}')
         assert answer.status_code == 503
         assert service.get("/readyz").status_code == 503
         assert service.get("/healthz").status_code == 200
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
-        assert service.post("/hs/UIScom/in", '{"call_session_id": 3}').ok
+        assert service.post("/hs/UIScom/in", '{"call_session_id": 3, "direction": "in"}').ok
         service.call("3")
         assert [row["provider_call_id"] for row in service.rows(Calls)] == ["1", "3"]
 

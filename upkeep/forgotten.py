@@ -27,9 +27,10 @@ _BARE = re.compile(r"\d{%d,15}" % SHORTEST)
 
 
 def numbers_in(text: str) -> set[str]:
-    """All that may be phone numbers in a text, bare or with brackets and dashes, normalised."""
-    found = {phone(digits) for digits in _BARE.findall(text)}
-    return found | {phone("".join(filter(str.isdigit, shown))) for shown in _SHOWN.findall(text)}
+    """All that may be phone numbers in a text, bare or with brackets and dashes, normalised and, as a + before them may be
+    the country's, as they are."""
+    found = _BARE.findall(text) + ["".join(filter(str.isdecimal, shown)) for shown in _SHOWN.findall(text)]
+    return {number for digits in found for number in (digits, phone(digits))}
 
 
 class Forgotten:

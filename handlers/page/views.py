@@ -205,6 +205,7 @@ def delivery(id: int) -> Response | str:
         body=shown.body(stored.delivery, "" if formats.ours(became.reason) else became.detail),
         event=event,
         fields=event.content() if event else {},
+        unread=schemas.unread_moments(stored.delivery) if event else {},
         judged=judged,
         answered=answered(*recognised(stored.delivery)) if arrives_here else None,
         changed=became.state in (DEAD, IGNORED) and judged.reason != became.reason,

@@ -276,7 +276,7 @@ INBOX = "SELECT COUNT(*) FROM deliveries"
 
 
 def post(service: Service, call: str) -> dict[str, Any]:
-    assert service.post("/hs/UIScom/in", f'{{"call_session_id": "{call}"}}').status_code == 200
+    assert service.post("/hs/UIScom/in", f'{{"call_session_id": "{call}", "direction": "in"}}').status_code == 200
     return service.call(call)
 
 

@@ -43,7 +43,7 @@ def test_a_fault_in_the_template_is_told_with_the_place_and_the_field_to_change(
 
 
 def test_stored_and_understood_is_accepted_also_a_repeat(sqlite_service: Service) -> None:
-    body = json.dumps({"call_session_id": next(_ids)})
+    body = json.dumps({"call_session_id": next(_ids), "direction": "in"})
     for _ in range(3):
         answer = sqlite_service.post(IN, body)
         assert (answer.status_code, answer.json()) == (200, {"status": "accepted"})
@@ -76,7 +76,7 @@ def test_a_wrong_method_is_405_and_names_the_right_ones(method: str, sqlite_serv
 @pytest.mark.parametrize("route", ["in", "out", "rec"])
 def test_the_old_address_works_under_any_base_name(base: str, route: str, sqlite_service: Service) -> None:
     call = str(next(_ids))
-    answer = sqlite_service.post(f"{base}/hs/UIScom/{route}", json.dumps({"call_session_id": call}))
+    answer = sqlite_service.post(f"{base}/hs/UIScom/{route}", json.dumps({"call_session_id": call, "direction": "in"}))
     assert answer.json() == {"status": "accepted"}
     stored = next(
         stored for stored in sqlite_service.inbox.deliveries(limit=5) if call.encode() in stored.delivery.body
@@ -93,7 +93,7 @@ def test_ping_answers_as_the_1c_service_did_and_stores_nothing(base: str, sqlite
 
 
 def test_a_get_with_nothing_but_the_key_says_that_all_is_well_and_stores_nothing(sqlite_service: Service) -> None:
-    sqlite_service.post(IN, json.dumps({"call_session_id": next(_ids)}))
+    sqlite_service.post(IN, json.dumps({"call_session_id": next(_ids), "direction": "in"}))
     sqlite_service.post(IN, "[]")
     before = len(sqlite_service.deliveries())
     answer = sqlite_service.get(IN, UIS_KEY)

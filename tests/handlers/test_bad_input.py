@@ -54,12 +54,13 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     "invalid UTF-8": (b'{"call_session_id":1,"n":"\xff\xfe"}', 400, "not_text"),
     "cp1251": ('{"call_session_id":1,"n":"Привет"}'.encode("cp1251"), 400, "not_text"),
     "NUL": (b'{"call_session_id":1,"n":"\x00"}', 400, "not_text"),
-    "an array": (b'[{"call_session_id":1}]', 400, "not_object"),
+    "an array": (b'[{"call_session_id":1},{"call_session_id":2}]', 400, "not_object"),
     "a string": (b'"call_session_id"', 400, "not_object"),
     "a number": (b"42", 400, "not_json"),
     "plain text": (b"hello", 400, "not_json"),
     "cut JSON": (b'{"call_session_id":1', 400, "bad_json"),
-    "XML": (b'<call id="1"/>', 422, "no_call_id"),
+    "XML": (b'<call id="1"/>', 400, "not_json"),
+    "gzip": (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xabV\x02\x00", 400, "not_text"),
     "no id": (b'{"direction":"in"}', 422, "no_call_id"),
     "id 0": (b'{"call_session_id":0}', 422, "no_call_id"),
     'id "0"': (b'{"call_session_id":"0"}', 422, "no_call_id"),
@@ -230,6 +231,31 @@ def test_times_are_read_or_left_to_the_receipt(sent: str, sqlite_service: Servic
     assert str(row["started_at"]) == TIMES[sent] or (TIMES[sent] is None and row["started_at"] == row["first_event_at"])
 
 
+@pytest.mark.parametrize("sent", ["2099-01-01 00:00:00", "01.01.2099 00:00:00", 4070898000])
+def test_a_moment_from_the_future_stays_in_its_column_and_is_marked(sent: Any, service: Service) -> None:
+    row = told(service, route="/hs/UIScom/rec", start_time="2024-03-01 10:00:00", finish_time=sent)
+    assert (str(row["started_at"]), str(row["ended_at"])) == ("2024-03-01 10:00:00", "2099-01-01 00:00:00")
+    assert "not believed" in service.flask("calls", "show", str(row["id"])).stdout
+
+
+def test_a_moment_from_the_future_outranks_no_later_event(sqlite_service: Service) -> None:
+    call = new_id()
+    sent: dict[str, Any] = {
+        "call_session_id": call,
+        "direction": "in",
+        "scenario_name": "ошибка",
+        "notification_time": "2099-01-01 00:00:00",
+    }
+    sqlite_service.post("/hs/UIScom/in", json.dumps(sent))
+    sqlite_service.call(call, 1)
+    sent |= {"scenario_name": "верно", "notification_time": "2024-03-01 10:00:00"}
+    assert sqlite_service.post("/hs/UIScom/in", json.dumps(sent)).ok
+    assert sqlite_service.call(call, 2)["scenario_name"] == "ошибка"  # received later: as if it had no time at all
+    sent |= {"scenario_name": "новее", "notification_time": None}
+    assert sqlite_service.post("/hs/UIScom/in", json.dumps(sent)).ok
+    assert sqlite_service.call(call, 3)["scenario_name"] == "новее"
+
+
 def test_a_finish_before_the_start_leaves_the_moments_in_order(sqlite_service: Service) -> None:
     row = told(sqlite_service, start_time="2024-03-01 10:00:00", finish_time="2024-03-01 09:00:00", is_lost=True)
     assert str(row["started_at"]) == "2024-03-01 10:00:00"
@@ -314,6 +340,46 @@ def test_a_get_with_values_in_quotes_and_in_cp1251_is_a_delivery(sqlite_service:
     assert sqlite_service.call(call)["scenario_name"] == "Привет"
     (stored,) = [stored for stored in sqlite_service.inbox.deliveries(limit=5) if call in stored.delivery.query]
     assert UIS_KEY not in stored.delivery.query
+
+
+RAW_TARGETS = {
+    "Cyrillic in the query": "/hs/UIScom/in?key=%s&call_session_id=%s&direction=in&scenario_name=Будни",
+    "Cyrillic in the path": "/Бухгалтерия/hs/UIScom/in?key=%s&call_session_id=%s&direction=in&scenario_name=Будни",
+    "blanks": "/hs/UIScom/in?key=%s&call_session_id=%s&direction=in&start_time=2026-11-24 10:20:30&scenario_name=Будни",
+    "quotes": '/hs/UIScom/in?key=%s&call_session_id="%s"&direction="in"&scenario_name="Будни"',
+}
+
+
+@pytest.mark.parametrize("case", RAW_TARGETS)
+def test_a_request_line_with_raw_letters_and_blanks_is_read(case: str, sqlite_service: Service) -> None:
+    call = new_id()
+    answer = raw(sqlite_service, f"GET {RAW_TARGETS[case] % (UIS_KEY, call)} HTTP/1.1\r\nHost: x\r\n\r\n", b"")
+    assert b'"accepted"' in answer
+    row = sqlite_service.call(call)
+    assert (row["direction"], row["scenario_name"]) == ("in", "Будни")
+
+
+MALFORMED = {
+    "a tab in the address": ("GET /hs/UIScom/in?key=k&call_session_id=5\t HTTP/1.1\r\nHost: x\r\n\r\n", "uis"),
+    "an address without an end": (f"GET /buh/hs/UIScom/rec?key={'k' * 9000} HTTP/1.1\r\nHost: x\r\n\r\n", "uis"),
+    "no version": ("POST /hooktype?key=k HTTP/x\r\nHost: x\r\n\r\n", "hooktype"),
+    "a header without a name": ("POST /crm-api HTTP/1.1\r\nHost: x\r\n: y\r\n\r\n", "xvb"),
+    "no address of ours": ("GET /wp-login\x01 HTTP/1.1\r\nHost: x\r\n\r\n", "other"),
+    "no HTTP": ("\x16\x03\x01 \r\n\r\n", "other"),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_what_the_http_server_refuses_is_counted_under_its_feed(case: str, sqlite_service: Service) -> None:
+    head, feed = MALFORMED[case]
+
+    def counted() -> int:
+        return sum(row[3] for row in sqlite_service.inbox.counters() if row[:3] == (feed, "refused", "bad_request"))
+
+    before = counted()
+    assert b" 4" in raw(sqlite_service, head, b"").split(b"\r\n")[0]
+    until(lambda: counted() == before + 1, "the refusal is counted")
+    goes_on(sqlite_service)
 
 
 def test_the_test_button_is_ignored_with_a_sentence(sqlite_service: Service) -> None:

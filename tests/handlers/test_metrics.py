@@ -49,7 +49,7 @@ def test_what_was_sent_is_counted_from_the_tables_and_outlives_every_process(tmp
         service.start()
         assert read(service)['connector_deliveries_total{feed="uis",outcome="dead"}'] == 0
         for id in (1, 2, 3):
-            assert service.post("/hs/UIScom/in", f'{{"call_session_id": {id}}}').ok
+            assert service.post("/hs/UIScom/in", f'{{"call_session_id": {id}, "direction": "in"}}').ok
         service.post("/hs/UIScom/in", "[")
         service.post("/hs/UIScom/in", "{}")
         service.post("/hs/UIScom/in", "{}", "wrong")
@@ -128,7 +128,7 @@ def test_metrics_are_for_this_host_and_for_the_api_key(
 def test_forward_errors_are_counted_in_the_inbox_and_the_scrape_asks_no_call_log(tmp_path: Path) -> None:
     with Service(tmp_path) as service:
         service.start(upgrade=False)
-        service.post("/hs/UIScom/in", '{"call_session_id": 1}')
+        service.post("/hs/UIScom/in", '{"call_session_id": 1, "direction": "in"}')
         until(lambda: read(service)['connector_forward_errors_total{reason="call_log_away"}'] > 0, "it is counted")
         said = read(service)
         assert (said["connector_call_log_up"], said["connector_waiting_deliveries"]) == (0, 1)
@@ -143,7 +143,7 @@ def test_forward_errors_are_counted_in_the_inbox_and_the_scrape_asks_no_call_log
         db = database.open_database(service.database_url)
         with db.connection_context():
             db.execute_sql("UPDATE schema_info SET version = version + 1, readable_by = version + 1")
-        service.post("/hs/UIScom/in", '{"call_session_id": 2}')
+        service.post("/hs/UIScom/in", '{"call_session_id": 2, "direction": "in"}')
         until(lambda: read(service)["connector_call_log_schema_differs"] == 1, "the schema differs")
         assert read(service)['connector_forward_errors_total{reason="schema_differs"}'] > 0
 
@@ -153,7 +153,7 @@ def test_metrics_and_the_warning_outlive_a_full_and_a_read_only_disk(small_disk:
     with Service(tmp_path / "service", call_log, DATA_DIR=str(small_disk)) as service:
         service.data_dir = small_disk
         service.start()
-        while service.post("/hs/UIScom/in", '{"call_session_id": 1}' + " " * 50_000).ok:
+        while service.post("/hs/UIScom/in", '{"call_session_id": 1, "direction": "in"}' + " " * 50_000).ok:
             pass
         said = read(service)
         assert said["connector_inbox_accepting"] == 0
@@ -170,7 +170,7 @@ def test_metrics_and_the_warning_outlive_a_full_and_a_read_only_disk(small_disk:
         assert (said["connector_inbox_accepting"], said["connector_forwarding"]) == (0, 0)
         assert said['connector_deliveries_total{feed="uis",outcome="received"}'] > 5
         subprocess.run(["mount", "-o", "remount,rw,size=16m", str(small_disk)], check=True)
-        assert service.post("/hs/UIScom/in", '{"call_session_id": 3}').ok
+        assert service.post("/hs/UIScom/in", '{"call_session_id": 3, "direction": "in"}').ok
         until(lambda: read(service)["connector_forwarding"] == 1, "it forwards again")
         (disk, *_) = service.get("/readyz").json()["disk"]
         assert (disk["holds"], disk["low"]) == ("inbox", False)
@@ -197,7 +197,7 @@ def test_a_silent_feed_is_told_once_in_the_log_in_readyz_and_in_metrics_until_it
         assert 'connector_feed_silent{feed="mtt"}' not in read(service)
         (status, *_) = until(lambda: service.rows(models.FeedStatus), "feed_status is written")
         until(lambda: service.rows(models.FeedStatus)[0]["updated_at"] > status["updated_at"], "with nothing going on")
-        assert service.post("/hs/UIScom/in", '{"call_session_id": 1}').ok
+        assert service.post("/hs/UIScom/in", '{"call_session_id": 1, "direction": "in"}').ok
         until(
             lambda: "INFO connector.forwarder" in service.log() and "uis: deliveries come again" in service.log(),
             "it speaks",

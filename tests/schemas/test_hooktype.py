@@ -260,7 +260,7 @@ def test_the_unclosed_example_is_refused_with_a_clear_reason_and_kept(sqlite_ser
         '  "CityNumber": "4950665310",\n  "Caller": "9582412128",\n  "Called": "80052002642"',
     )
     assert (code, answer["error"]) == (400, "bad_json")
-    assert "«Тело запроса JSON»" in answer["message"]
+    assert "«Url»" in answer["message"]
     assert "80052002642" in answer["message"]  # the place
     assert kept(sqlite_service, id) == (DEAD, "bad_json")
 

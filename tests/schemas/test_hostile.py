@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import schemas
+from calllog import database
 from calllog.fold import fold
 from config import FeedSettings
 from inbox.judge import recognised, understood
 from schemas.event import CallEvent
 from schemas.reading import Delivery
 from tests.rig.fixtures import fixture_calls
+from tests.rig.node import Node
 
 ZONE = ZoneInfo("Europe/Moscow")
 SEEDS = [request.delivery() for call in fixture_calls() for request in call.requests]
@@ -33,6 +35,25 @@ hostile_text = st.one_of(
         ["null", "None", "0", "{{x}}", '"', '""', "\ud83d", "\x00", "9" * 5000, "1e400", "NaN", "-1", "26.5"]
     ),
     st.sampled_from(
+        [
+            "²",
+            "١٢٣",
+            "１",
+            "Ⅷ",
+            "①",
+            "9e9",
+            "7.9E10",
+            "1.0",
+            "\u00a0",
+            "\u200b1",
+            "+",
+            "<",
+            "sip:",
+            "%",
+            "24.11.2026 10:20:30",
+        ]
+    ),
+    st.sampled_from(
         ["0000-00-00 00:00:00", "9999-12-31 23:59:59", "2024-03-01 10:00:00.999", "=1+1", "'; DROP TABLE calls"]
     ),
 )
@@ -41,6 +62,12 @@ hostile_value = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=5), st.dictionaries(hostile_text, inner, max_size=5)),
     max_leaves=12,
 )
+
+
+SNIPPETS = [
+    b'"', b'""', b"{", b"}", b"[", b"]", b",", b":", b"{{", b"}}", b"\\", b"\x00", b"\xff", b"%", b"&",
+    "²".encode(), "\u00a0".encode(), b'"{', b"--", b"json=",
+]  # fmt: skip
 
 
 @st.composite
@@ -54,9 +81,7 @@ def mutated(draw: st.DrawFn) -> Delivery:
         what = draw(
             st.one_of(
                 st.binary(max_size=12),
-                st.sampled_from(
-                    [b'"', b'""', b"{", b"}", b"[", b"]", b",", b":", b"{{", b"}}", b"\\", b"\x00", b"\xff", b"%", b"&"]
-                ),
+                st.sampled_from(SNIPPETS),
                 hostile_text.map(lambda text: text.encode("utf-8", "surrogatepass")),
             )
         )
@@ -108,6 +133,26 @@ def test_known_keys_with_any_values_are_never_our_own_fault(batch: int, data: st
     hold(Delivery(seed.feed, seed.route, body, received_at=1_700_000_000_000))
 
 
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
+    """One node for all of them: what came before may be of the same calls."""
+    directory = tmp_path_factory.mktemp("hostile")
+    url = f"sqlite:///{directory}/calls.db"
+    database.upgrade(url, lambda line: None)
+    return Node(directory, url)
+
+
+@settings(max_examples=BODIES // 100, deadline=None)
+@given(deliveries=st.lists(mutated(), min_size=1, max_size=12))
+def test_what_is_understood_can_be_written_and_the_rest_is_told_from_it(node: Node, deliveries: list[Delivery]) -> None:
+    for delivery in deliveries:
+        outcome, _ = recognised(delivery)
+        node.inbox.put(delivery, outcome)
+    node.forward()
+    reasons = {stored.outcome.reason for stored in node.inbox.deliveries(limit=len(deliveries))}
+    assert not reasons & {"our_fault", "indigestible"}
+
+
 LIMIT = 262_144
 BOMBS = {
     "brackets": b"[" * LIMIT,
@@ -126,6 +171,17 @@ BOMBS = {
     "one long key": b'{"' + b"k" * (LIMIT - 20) + b'":1}',
     "a long list": b'{"employee_ids":[' + b"1," * (LIMIT // 2 - 20) + b"1]}",
     "nested lists": b'{"a":' + b"[" * 900 + b"]" * 900 + b"}",
+    "blanks that are none": b'{"a":' + "\u00a0".encode() * (LIMIT // 2 - 10),
+    "escaped quotes after such a blank": "{\u00a0".encode() + b'"' + b'\\"' * (LIMIT // 2 - 10),
+    "open strings of JSON": b'{"a":"' + b'{\\"a\\":' * (LIMIT // 8 - 10) + b'"}',
+    "envelopes": b"{" + b",".join(b'"k%d":"{1"' % n for n in range(15_000)) + b"}",
+    "form envelopes": b"&".join(b"k%d={1" % n for n in range(15_000)),
+    "a raw envelope": b"json={" + b"a" * (LIMIT - 20) + b"}",
+    "parts": b"--b\r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n" * 5_000,
+    "headers of a part": b"--b\r\n" + b"a:b\n" * (LIMIT // 4 - 10),
+    "tags": b"<" * (LIMIT - 10) + b">",
+    "a long id": b'{"call_session_id":"' + b"1" * (LIMIT - 40) + b'E9"}',
+    "digits and dots": b'{"call_session_id":1,"calling_phone_number":"' + b"1." * (LIMIT // 2 - 40) + b'"}',
 }
 
 

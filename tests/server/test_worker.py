@@ -262,7 +262,8 @@ def test_what_nobody_waits_for_any_longer_has_a_bound(tmp_path: Path) -> None:
             let_go()
             until(
                 lambda: (
-                    service.inbox.look().waiting >= 0 and service.post("/hs/UIScom/in", '{"call_session_id": 5}').ok
+                    service.inbox.look().waiting >= 0
+                    and service.post("/hs/UIScom/in", '{"call_session_id": 5, "direction": "in"}').ok
                 ),
                 "on",
             )

@@ -504,6 +504,23 @@ def test_refusals_and_silence_of_every_feed(feed: str, service: Service) -> None
     assert (form.body if form.template else form.url) in found["where"]
 
 
+@pytest.mark.parametrize("sent", ["24/11/2026 10:20:30", "утром", "10:20:30"])
+def test_a_time_that_is_not_understood_is_told(sent: str, service: Service) -> None:
+    service.post("/hs/UIScom/in", json.dumps({"call_session_id": next(NUMBERS), "direction": "in", "start_time": sent}))
+    found = findings(service, "uis")["unread_time"]
+    assert f"start_time = «{sent}»" in found["wrong"]
+    assert "«JSON для тела запроса»" in found["where"]
+    hook = {"SessionID": f"d{next(NUMBERS)}", "HookType": "CreateIncCall", "StartTime": sent}
+    service.post("/hooktype", json.dumps(hook), key=KEYS["hooktype"])
+    assert "«Url»" in findings(service, "hooktype")["unread_time"]["where"]
+
+
+@pytest.mark.parametrize("sent", ["2099-01-01 00:00:00", "01.01.2099 00:00:00", 4070908800])
+def test_a_time_from_the_future_is_told(sent: str | int, service: Service) -> None:
+    service.post("/hs/UIScom/in", json.dumps({"call_session_id": next(NUMBERS), "direction": "in", "start_time": sent}))
+    assert "ahead" in findings(service, "uis")
+
+
 def test_mgerms_template_is_looked_at_as_well(service: Service) -> None:
     template = '{"callsessionid":"{{call_session_id}}","notificationname":{{notification_name}},"externalid":<left>}'
     body = rendered(template, values(notification_name="Завершение")).replace("<left>", '"{{externalid}}"')

@@ -299,7 +299,7 @@ def test_dead_letters_of_one_broken_template_are_one_group(tmp_path: Path):
 def test_without_a_call_log_the_page_shows_the_inbox(tmp_path: Path):
     with Service(tmp_path, OPERATOR_PASSWORD=PASSWORD) as service:
         service.start(upgrade=False)
-        service.post(IN, '{"call_session_id": 1}')
+        service.post(IN, '{"call_session_id": 1, "direction": "in"}')
         for path in ("/", "/calls"):
             said = look(service, path)
             assert said.status_code == 200
