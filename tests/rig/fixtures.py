@@ -164,8 +164,8 @@ class FixtureCall:
         return told
 
     def receipts(self) -> list[int]:
-        """Fixed receipt times of the files, 7.111 s apart, from 24 November 2026, noon in Moscow: no moment in them is a day later,
-        or it would not be believed."""
+        """Fixed receipt times of the files, 7.111 s apart, from 24 November 2026, noon in Moscow: no moment in them is
+        a day later, which would not be believed."""
         return [1_795_510_800_000 + 7_111 * number for number, _ in enumerate(self.requests, 1)]
 
     def expected(self, receipts: Sequence[int]) -> Tables:
