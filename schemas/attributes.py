@@ -1,6 +1,5 @@
 """Attributes: what a delivery says and no column of the call log has, under the provider's own names."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
@@ -34,15 +33,16 @@ def attributes(
     """
     spelled = spelled or {}
     found: dict[str, list[str]] = {}
-    for name, text in _unread(fields, _keys(schema) - also, spelled):
+    for name, text in _unread(fields, _keys(schema, also), spelled):
         items = found.setdefault(name, [])
-        if len(items) < MOST_ITEMS:
+        if name and len(items) < MOST_ITEMS:
             items.append(text)
+    found.pop("", None)
     kept: list[tuple[str, str]] = []
     left = MOST_BYTES
     for name in sorted(found):
         content = joined(tuple(found[name]), LONGEST).strip()
-        left -= len(json.dumps((name, content), ensure_ascii=False).encode())
+        left -= len(name.encode()) + len(content.encode()) + content.count('"') + content.count("\\") + 6  # as JSON
         if left < 0 or len(kept) == MOST_ATTRIBUTES:
             break
         kept.append((name, content))
@@ -50,8 +50,8 @@ def attributes(
 
 
 @cache
-def _keys(schema: marshmallow.Schema) -> frozenset[str]:
-    return frozenset(field.data_key or name for name, field in schema.load_fields.items())
+def _keys(schema: marshmallow.Schema, also: frozenset[str]) -> frozenset[str]:
+    return frozenset(field.data_key or name for name, field in schema.load_fields.items()) - also
 
 
 def _unread(fields: Fields, read: frozenset[str], spelled: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -67,18 +67,19 @@ def _unread(fields: Fields, read: frozenset[str], spelled: Mapping[str, str]) ->
             continue
         spelling: dict[str, str] = getattr(container, "spelled", {})
         for key, value in container.items():
-            names = (key, parent + key) if parent else (key,)
             nested = isinstance(value, dict | list)
-            if _SECRET.fullmatch(key) or (not nested and not parent and key in read):
+            if not nested and not parent and key in read:
                 continue
-            own = next((spelled[name] for name in names if name in spelled and name not in read), "")
-            name = own or "_".join(filter(None, (path, snake(spelling.get(key, key)))))[:LONGEST_NAME].strip("_")
-            if nested:
-                taken = isinstance(value, list) and any(fields.leaves.get(n) is value for n in names if n in read)
-                if not taken:
+            text = "" if nested else clean(value)
+            if (nested or text) and not _SECRET.fullmatch(key):
+                names = (key, parent + key) if parent else (key,)
+                taken = [name for name in names if name in read]
+                own = next((spelled[name] for name in names if name in spelled and name not in read), "")
+                name = own or "_".join(filter(None, (path, snake(spelling.get(key, key)))))[:LONGEST_NAME].strip("_")
+                if text and not any(fields.leaves.get(n) == text for n in taken):
+                    yield name, text
+                elif isinstance(value, dict) or (nested and not any(fields.leaves.get(n) is value for n in taken)):
                     waiting.append((name, key, value))
-            elif name and (text := clean(value)) and not any(fields.leaves.get(n) == text for n in names if n in read):
-                yield name, text
 
 
 _WORDS = re.compile(r"(?<=[a-zа-яё0-9])(?=[A-ZА-ЯЁ])|(?<=[A-ZА-ЯЁ])(?=[A-ZА-ЯЁ][a-zа-яё])")

@@ -19,7 +19,11 @@ from tests.rig.service import Service
 # comes SETTLE_SECONDS later: of these the receipts are fixed and the order of forwarding is permuted
 CLOCKED = [call for call in fixture_calls() if call.settled or not call.tells_time]
 POSTED = [call for call in fixture_calls() if call not in CLOCKED]
-PARTS = {"call_legs": models.CallLegs, "call_recordings": models.CallRecordings}
+PARTS = {
+    "call_legs": models.CallLegs,
+    "call_recordings": models.CallRecordings,
+    "call_attributes": models.CallAttributes,
+}
 
 
 def numbered_orders(call: FixtureCall) -> dict[str, list[int]]:
@@ -34,7 +38,7 @@ def numbered_orders(call: FixtureCall) -> dict[str, list[int]]:
 
 
 def seen(db: Database, call_ids: list[str]) -> dict[str, Tables]:
-    """The calls as 1C sees them: exactly one row each, its legs and its recordings."""
+    """The calls as 1C sees them: exactly one row each, its legs, recordings and attributes."""
     rows = _rows(db, models.Calls, models.Calls.provider_call_id.in_(call_ids))
     found: dict[str, Tables] = {row["provider_call_id"]: {"calls": row, **{part: [] for part in PARTS}} for row in rows}
     assert sorted(row["provider_call_id"] for row in rows) == sorted(call_ids)
@@ -58,6 +62,7 @@ def ids(tables: Tables) -> dict[tuple[str, ...], int]:
     found: dict[tuple[str, ...], int] = {("call",): tables["calls"]["id"]}
     found |= {("leg", leg["leg_key"]): leg["id"] for leg in tables["call_legs"]}
     found |= {("recording", r["url_hash"]): r["id"] for r in tables["call_recordings"]}
+    found |= {("attribute", a["name"]): a["id"] for a in tables["call_attributes"]}
     return found
 
 

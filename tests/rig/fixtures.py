@@ -35,9 +35,13 @@ from tests.rig.service import KEYS, Service
 FOLDER = Path(__file__).resolve().parent.parent / "fixtures"
 ZONE = ZoneInfo("Europe/Moscow")
 MOMENTS = ("started_at", "answered_at", "ended_at", "first_event_at", "last_event_at")
-PART_KEYS = {"call_legs": ("leg_key",), "call_recordings": ("kind", "provider_record_id", "url")}
+PART_KEYS = {
+    "call_legs": ("leg_key",),
+    "call_recordings": ("kind", "provider_record_id", "url"),
+    "call_attributes": ("name",),  # compared where call.json has them
+}
 
-Tables = dict[str, Any]  # {"calls": row, "call_legs": [row …], "call_recordings": [row …]}
+Tables = dict[str, Any]  # {"calls": row, "call_legs": [row …], "call_recordings": [row …], "call_attributes": [row …]}
 
 
 @cache
@@ -179,7 +183,7 @@ class FixtureCall:
                 for column, value in row.items()
             }
 
-        parts = {table: [resolved(row) for row in self.rows[table]] for table in PART_KEYS}
+        parts = {table: [resolved(row) for row in self.rows[table]] for table in PART_KEYS if table in self.rows}
         return {"calls": resolved(self.rows["calls"]), **parts}
 
 
@@ -214,6 +218,7 @@ def tables(call: Call) -> Tables:
         "calls": row(call.columns),
         "call_legs": [row({"leg_key": key, **leg}) for key, leg in sorted(call.legs.items())],
         "call_recordings": [row({"url_hash": key, **r}) for key, r in sorted(call.recordings.items())],
+        "call_attributes": [row({"name": key, **a}) for key, a in call.attributes.items()],
     }
 
 
@@ -221,6 +226,8 @@ def differences(expected: Tables, found: Tables) -> list[str]:
     """Every column of `expected` that `found` tells otherwise, and every part that is missing or too many."""
     wrong = _row_differences("calls", expected["calls"], found["calls"])
     for table, key in PART_KEYS.items():
+        if table not in expected:
+            continue
         wanted, there = _by(key, expected[table]), _by(key, found[table])
         wrong += [f"{table}: {which} is missing" for which in sorted(wanted.keys() - there.keys())]
         wrong += [f"{table}: {which} is too many" for which in sorted(there.keys() - wanted.keys())]
