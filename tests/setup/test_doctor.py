@@ -165,6 +165,7 @@ WRONG = {
     "uis/get-method": {"get"},
     "uis/form-body": {"form"},
     "uis/one-address-mnemonics-tell": {"wrong_url"},
+    "uis/no-direction-one-address": {"wrong_url"},
     "uis/quotes-doubled": {"quotes"},
     "uis/placeholders-quoted": {"quotes"},
     "uis/types-swapped": {"quotes"},
