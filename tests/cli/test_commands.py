@@ -58,7 +58,7 @@ def test_check_beside_a_running_service(own: Service) -> None:
 
 
 def test_calls_list_and_show_tell_why_a_row_says_what_it_says(own: Service) -> None:
-    own.post(IN, json.dumps(ring("700", notification_name="Входящий звонок")))
+    own.post(IN, json.dumps(ring("700", notification_name="Входящий звонок", cpn_region_name="Тула")))
     own.post(
         REC, json.dumps({**end("700"), "is_lost": True, "lost_reason": "Не дождался", "notification_name": "Конец"})
     )
@@ -71,6 +71,7 @@ def test_calls_list_and_show_tell_why_a_row_says_what_it_says(own: Service) -> N
     assert re.search(r"state +ended +event 2", shown)
     assert re.search(r"event 1: .* ringing uis «Входящий звонок».*delivery \d+ \(in\)", shown)
     assert re.search(r"event 2: .* ended uis «Конец».*delivery \d+ \(rec\)", shown)
+    assert re.search(r"attributes\n.*\n.*cpn_region_name +Тула", shown)
     assert shown.index("event 1: ") < shown.index("event 2: ")
     gone = own.flask("calls", "show", "999", check=False)
     assert (gone.returncode, gone.stderr.strip()) == (1, "there is no call 999")

@@ -16,7 +16,7 @@ import pytest
 import models
 from calllog import database
 from inbox import RECEIVED
-from models import CallEvents, CallLegs, Calls, ChangeCounter, Contacts, SchemaInfo
+from models import CallAttributes, CallEvents, CallLegs, Calls, ChangeCounter, Contacts, SchemaInfo
 from tests.rig.mariadb import MariaDB
 from tests.rig.node import Node, end, ring, rows
 from tests.rig.service import Service, until
@@ -39,7 +39,7 @@ def filled(directory: Path, url: str, calls: int = 20) -> Node:
     """A node that has forwarded so many calls, with legs, recordings and texts that a wrong character set would spoil."""
     node = Node(directory, url)
     for number in range(1, calls + 1):
-        node.deliver("in", **ring(str(number), scenario_name=HARD, **EMPLOYEE))
+        node.deliver("in", **ring(str(number), scenario_name=HARD, tags=[HARD], **EMPLOYEE))
         node.deliver("rec", **end(str(number), wav_call_records=["a" * 32, "b" * 32], contact_full_name=f"😀 {number}"))
     node.forward()
     db = database.open_database(url)
@@ -58,7 +58,10 @@ def test_every_row_is_copied_as_it_is_and_numbers_go_on_above(tmp_path: Path, tw
     node = filled(tmp_path / "node", source)
     before = {table: rows(source, table) for table in models.TABLES}
     said = beside(node).flask("db", "copy", target).stdout
-    assert "copied and compared: 20 calls, 20 call_legs, 40 call_recordings, 40 call_events, 1 contacts" in said
+    assert (
+        "copied and compared: 20 calls, 20 call_legs, 40 call_recordings, 20 call_attributes, 40 call_events, 1 contacts"
+        in said
+    )
     for table in models.TABLES:
         if table is not ChangeCounter:
             assert rows(target, table) == before[table]
@@ -67,9 +70,9 @@ def test_every_row_is_copied_as_it_is_and_numbers_go_on_above(tmp_path: Path, tw
     assert HARD in {row["scenario_name"] for row in rows(target, Calls)}
 
     moved = Node(tmp_path / "node", target)  # the service, started on the copy
-    moved.deliver("in", **ring("9999", **EMPLOYEE))
+    moved.deliver("in", **ring("9999", tags=[HARD], **EMPLOYEE))
     assert moved.forward().forwarded == 1
-    for table in (Calls, CallLegs, CallEvents):
+    for table in (Calls, CallLegs, CallAttributes, CallEvents):
         assert rows(target, table)[-1]["id"] > max(row["id"] for row in before[table]) + 1000
         assert rows(target, table)[:-1] == before[table]
     assert rows(target, Calls)[-1]["change_no"] == max(row["change_no"] for row in before[Calls]) + 1
