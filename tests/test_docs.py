@@ -221,3 +221,23 @@ def anchors(page: Path) -> set[str]:
     """The anchors that a page's headings have."""
     headings = re.findall(r"(?m)^#+ (.*)$", page.read_text(encoding="utf-8"))
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_module_is_in_its_room_on_the_map():
+    rooms = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## Rooms")[2].partition("\n## ")[0]
+    lines = re.split(r"(?m)^(?=\S+/? )", rooms)
+    for room in ("inbox", "calllog", "server", "upkeep", "providers", "schemas", "handlers", "handlers/page", "setup"):
+        place = room.rpartition("/")[2] + "/"
+        here = next(line for part in lines for line in re.split(r"(?m)^  (?=page/)", part) if line.startswith(place))
+        for path in (ROOT / room).glob("*.py"):
+            if path.stem not in ("__init__", *schemas.feeds()) and room != "handlers":  # one module a feed or an API
+                assert re.search(rf"\b{path.stem}\b", here), f"{room}/{path.name} is not in ARCHITECTURE.md"
+
+
+def test_where_a_thing_is_said_to_be_it_is():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    table = text.partition("| where is | here |")[2].partition("\n\n")[0]
+    found = re.findall(r"`([\w/]+\.py)` `(\w+)`", table)
+    assert len(found) > 5
+    for path, name in found:
+        assert re.search(rf"(?m)^(?:    )?(?:def )?{name}\b", (ROOT / path).read_text(encoding="utf-8")), (path, name)
