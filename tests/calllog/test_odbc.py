@@ -98,10 +98,12 @@ def written(request: pytest.FixtureRequest, connection: pyodbc.Connection, datab
     first = BEYOND[request.param]
     numbers_go_on_from(database_url, first)
     node = Node(tmp_path / "node", database_url)
-    node.deliver("in", call_session_id="ringing", direction="in", start_time="2024-03-01 10:00:00.987")
-    told = end("ended", full_record_file_link=LINK, contact_full_name=WORDS, extension_phone_number="101", region=WORDS)
+    node.deliver("in", call_session_id="ringing-1", direction="in", start_time="2024-03-01 10:00:00.987")
+    told = end(
+        "ended-1", full_record_file_link=LINK, contact_full_name=WORDS, extension_phone_number="101", region=WORDS
+    )
     node.deliver("rec", **{**told, "finish_time": "2024-03-01 10:01:00.999"})
-    node.deliver("rec", **{**end("missed"), "is_lost": True, "wait_time_duration": 60})
+    node.deliver("rec", **{**end("missed-1"), "is_lost": True, "wait_time_duration": 60})
     assert node.forward().forwarded == 3
     db = database.open_database(database_url)
     with db.connection_context():
@@ -131,7 +133,7 @@ def test_every_value_reads_over_odbc_as_the_connector_wrote_it(
 
 def test_the_hard_values_are_among_them(connection: pyodbc.Connection, written: int) -> None:
     calls = {row["provider_call_id"]: row for row in odbc.rows(connection, "SELECT * FROM calls")}
-    ended, ringing, missed = calls["ended"], calls["ringing"], calls["missed"]
+    ended, ringing, missed = calls["ended-1"], calls["ringing-1"], calls["missed-1"]
     assert ended["client_name"] == WORDS
     assert (len(ended["recording_url"]), ended["recording_url"]) == (1000, LINK)
     assert ended["started_at"] == datetime(2024, 3, 1, 10)
@@ -153,12 +155,12 @@ def test_1c_finds_rows_by_number_by_text_by_emptiness_and_by_null(connection: py
     assert found("change_no > ?", written + 3) == set()
     for row in odbc.rows(connection, "SELECT id, provider_call_id FROM calls"):
         assert found("id = ?", row["id"]) == {row["provider_call_id"]}
-    assert found("client_name = ?", WORDS) == {"ended"}
-    assert found("recording_url = ?", LINK) == {"ended"}
-    assert found("client_name = ''") == {"ringing", "missed"}
-    assert found("ended_at IS NULL") == {"ringing"}
-    assert found("is_missed = 1") == {"missed"}
-    assert found("is_missed = ?", 1) == {"missed"}
+    assert found("client_name = ?", WORDS) == {"ended-1"}
+    assert found("recording_url = ?", LINK) == {"ended-1"}
+    assert found("client_name = ''") == {"ringing-1", "missed-1"}
+    assert found("ended_at IS NULL") == {"ringing-1"}
+    assert found("is_missed = 1") == {"missed-1"}
+    assert found("is_missed = ?", 1) == {"missed-1"}
 
 
 def test_a_moment_as_a_parameter_is_found_by_a_range_and_on_sqlite_not_by_equality(
