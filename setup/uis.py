@@ -81,6 +81,13 @@ NOTIFICATIONS = (
     Notification(
         "Записанный разговор", "Записанный разговор", "rec", (*_EVERY, *_EMPLOYEE, "file_link", "file_duration")
     ),
+    Notification(
+        "Ожидание ответа",
+        "Ожидание ответа",
+        "in",
+        (*_EVERY, *_EMPLOYEE, "leg_id"),
+        "Направление звонка = Входящий звонок",
+    ),
 )
 
 
@@ -88,9 +95,9 @@ NOTIFICATIONS = (
 
 
 def guide(url: Address) -> str:
-    """The six notifications, in the words of the account page."""
+    """The seven notifications, in the words of the account page."""
     lines = [
-        "Личный кабинет UIS → Уведомления → Добавить. Создайте шесть уведомлений; в каждом:",
+        "Личный кабинет UIS → Уведомления → Добавить. Создайте семь уведомлений; в каждом:",
         "«Активно» — включено, «Способы уведомлений» → HTTP — включено, «Метод» — POST.",
         "Плейсхолдеры {{…}} вставляйте без кавычек: UIS ставит их сам.",
     ]

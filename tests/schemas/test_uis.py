@@ -1034,6 +1034,7 @@ def test_long_values_are_cut_to_their_columns():
 def test_the_printed_templates_render_to_events():
     values = {"call_session_id": 5, "direction": "in", "employee_phone_number": EMPLOYEE, "total_time_duration": 60}
     values |= {"wait_time_duration": 10, "file_link": FILE, "notification_mnemonic": None, "is_lost": False}
+    values["leg_id"] = 7001
     kinds = {}
     for notification in uis.NOTIFICATIONS:
         body = notification.template
@@ -1047,4 +1048,5 @@ def test_the_printed_templates_render_to_events():
         "Исходящий звонок": words.RINGING,
         "Завершение звонка": words.ENDED,
         "Записанный разговор": words.RECORDING,
+        "Ожидание ответа": words.LEG_RINGING,
     }

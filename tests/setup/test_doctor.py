@@ -162,6 +162,7 @@ def letters(calls: list[FixtureCall], feed: str) -> Iterator[Stored]:
 
 # fixtures that were made of a wrong setting; every other one is right
 WRONG = {
+    "uis/no-direction-one-address": {"wrong_url"},
     "uis/get-method": {"get"},
     "uis/form-body": {"form"},
     "uis/one-address-mnemonics-tell": {"wrong_url"},
@@ -182,7 +183,8 @@ def test_no_fixture_is_blamed_for_what_it_is_not(fixture: FixtureCall) -> None:
 
 @pytest.mark.parametrize("feed", schemas.feeds())
 def test_all_right_fixtures_of_a_feed_together_are_healthy(feed: str) -> None:
-    right = [one for one in fixture_calls() if one.name not in WRONG and one.name != "uis/renamed-and-keys-left-out"]
+    left_out = {"uis/renamed-and-keys-left-out", "uis/voice-mail-of-missed-call"}  # keys, lost_reason among them
+    right = [one for one in fixture_calls() if one.name not in {*WRONG, *left_out}]
     report = doctor.examine(FeedSettings(feed, keys=("k",)), letters(right, feed), [], 0)
     assert report.total > 0
     assert [finding for finding in report.findings if not finding.note] == []
@@ -255,7 +257,7 @@ def test_a_placeholder_that_this_event_type_does_not_have(left: str, service: Se
             "Исходящий звонок",
             "in",
             "out",
-            {"direction": "out", "employee_phone_number": None, "extension_phone_number": None},
+            {"direction": "out", "employee_phone_number": None, "extension_phone_number": None, "employee_ids": None},
         ),
         ("Исходящий звонок", "in", "out", {"direction": "out", "start_time": None}),
         ("Исходящий звонок", "rec", "out", {"direction": "out"}),
