@@ -292,7 +292,7 @@ MUTATIONS = [
         ROW,
         "if hangup.moment < last_answer:",
         "if False:",
-        f"{MTT}::test_an_employee_who_is_rung_again_talks_in_the_second_round",
+        f"{MTT}::test_a_clients_hangup_does_not_end_a_call_that_goes_on",
     ),
     _fault(
         "a-silence-is-never-taken-back",

@@ -162,7 +162,6 @@ def letters(calls: list[FixtureCall], feed: str) -> Iterator[Stored]:
 
 # fixtures that were made of a wrong setting; every other one is right
 WRONG = {
-    "uis/no-direction-one-address": {"wrong_url"},
     "uis/get-method": {"get"},
     "uis/form-body": {"form"},
     "uis/one-address-mnemonics-tell": {"wrong_url"},
