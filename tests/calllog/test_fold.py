@@ -422,6 +422,24 @@ def test_the_leg_of_an_unanswered_call_ends_for_the_calls_reason():
     assert fold([end]).legs["102"]["reason"] == "cancelled_by_caller"
 
 
+# ------------------------------------------------------------------------------------------- payloads, read for ever
+
+RELEASES = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("payloads_*.json"))}
+
+
+@pytest.mark.parametrize(
+    ("release", "call"), [(release, call) for release, calls in RELEASES.items() for call in calls]
+)
+def test_payloads_of_an_older_release_are_read_for_ever(release: str, call: str):
+    """As it wrote them, and the row that it made of them: without the bodies nothing is told anew."""
+    frozen = RELEASES[release][call]
+    events = [CallEvent.from_payload(json.dumps(payload)) for payload in frozen["payloads"]]
+    assert [event.event_key for event in events] == [payload["event_key"] for payload in frozen["payloads"]]
+    found = tables(fold(events))["calls"]
+    assert {column: found[column] for column in frozen["calls"]} == frozen["calls"]
+    assert [CallEvent.from_payload(event.to_payload()) for event in events] == events
+
+
 # -------------------------------------------------------------------------------------------------------- event_key
 
 
