@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
-from inbox import FORWARDED, now
-from models import CallEvents, CallLegs, Calls
-from tests.rig.node import end, ring
+from calllog import database
+from inbox import FORWARDED, Outcome, now
+from models import CallAttributes, CallEvents, CallLegs, Calls
+from tests.rig.fixtures import FOLDER, fixture_calls
+from tests.rig.node import Node, end, ring
 from tests.rig.service import MGERM_KEY, Service
+from upkeep import rebuild
 
+ROOT = Path(__file__).resolve().parents[2]
 EMPLOYEE = {"extension_phone_number": "102", "employee_phone_number": "79161234567"}
 LINE = 'line_number=phone(said["virtual_phone_number"])'
 WORSE = {"schemas/uis.py": (LINE, f'{LINE} and "?"')}
@@ -93,3 +97,31 @@ def test_a_call_log_that_is_away_is_said(old: Service):
     done = old.flask("calls", "rebuild", check=False, DATABASE_URL="mysql://x:y@127.0.0.1:1/none")
     assert done.returncode == 1
     assert "the call log does not answer" in done.stderr
+
+
+def test_over_a_call_log_of_the_release_before_a_dry_run_names_the_columns_of_the_changelog(
+    tmp_path: Path, database_url: str
+) -> None:
+    frozen = json.loads((FOLDER / "payloads_0.1.0.json").read_text(encoding="utf-8"))
+    calls = {call.name: call for call in fixture_calls() if call.name in frozen}
+    database.upgrade(database_url, lambda line: None)
+    node = Node(tmp_path / "node", database_url, expire_hours=10**6)
+    for name, call in calls.items():
+        for request, payload in zip(call.requests, frozen[name]["payloads"], strict=False):  # our own event comes last
+            node.inbox.put(request.delivery(payload["received_at"]), Outcome())
+    node.forward()
+    db = database.open_database(database_url)
+    with db.connection_context():
+        for before in frozen.values():  # the call log as 0.1.0 has left it
+            row, payloads = before["calls"], before["payloads"]
+            Calls.update(**row).where(Calls.provider_call_id == row["provider_call_id"]).execute(db)
+            for payload in payloads:
+                said = json.dumps(payload)
+                CallEvents.update(payload=said).where(CallEvents.event_key == payload["event_key"]).execute(db)
+        Calls.update(redirected_from="", employee_name="").execute(db)
+        CallAttributes.delete().execute(db)
+        found = rebuild.rebuild(db, node.inbox, node.settings, since=None, feed=None, dry_run=True)
+        columns = {column for _, changes in found for changed in changes.values() for column in changed}
+    assert columns == {"hangup_by", "redirected_from", "call_attributes"}
+    since = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split("\n## 0.1.0")[0]
+    assert [column for column in columns if f"`{column}`" not in since] == []
