@@ -124,4 +124,4 @@ def test_over_a_call_log_of_the_release_before_a_dry_run_names_the_columns_of_th
         columns = {column for _, changes in found for changed in changes.values() for column in changed}
     assert columns == {"hangup_by", "redirected_from", "call_attributes"}
     since = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split("\n## 0.1.0")[0]
-    assert [column for column in columns if f"`{column}`" not in since] == []
+    assert [column for column in columns if f"{column}`" not in since] == []
