@@ -285,13 +285,12 @@ def first_ring(facts: Facts) -> Found | None:
 
 
 def end_without_lengths(facts: Facts) -> Found | None:
-    """The end, however it is known, and what is known of the lengths."""
+    """The end, however it is known, and what is known of the lengths: without a total, fold.py fits wait and talk in."""
     ended, total, wait = (facts.row[column] for column in ("ended_at", "total_seconds", "wait_seconds"))
     talk = facts.row["talk_seconds"] if facts.row["is_answered"] else None
     if ended is None or (total is None and wait is None and talk is None):
         return None
-    length = total if total is not None else (talk or 0) + (wait or 0)
-    return ended - length * 1000, facts.shown("ended_at", "total_seconds", "talk_seconds", "wait_seconds")
+    return ended - (total or 0) * 1000, facts.shown("ended_at", "total_seconds", "talk_seconds", "wait_seconds")
 
 
 def first_heard(facts: Facts) -> Found:
