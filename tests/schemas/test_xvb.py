@@ -391,3 +391,41 @@ def test_feeds_show_prints_the_address_and_what_to_tick(sqlite_service: Service)
         "оповещение об окончании звонка",
     ):
         assert button in shown
+
+
+# ------------------------------------------------------------------------------------------------- the row as a whole
+
+
+@pytest.mark.parametrize(
+    ("said", "direction"),
+    [
+        ({"phone": "102", "ext": "101"}, "internal"),
+        ({"phone": "102", "ext": "101", "type": "out"}, "internal"),
+        ({"phone": "102", "ext": "101", "line_number": "74951234567"}, "in"),
+        ({"phone": "79201119613", "ext": "101"}, "in"),
+        ({"phone": "102"}, "in"),
+    ],
+)
+def test_two_extensions_without_a_line_are_an_internal_call(said: dict[str, str], direction: str):
+    ended = understood(event("c-1", "COMPLETED", status="missed", **said))
+    row = columns(ended)
+    assert (row["direction"], row["is_missed"]) == (direction, int(direction == "in"))
+    assert row["disposition"] == ("missed" if direction == "in" else "no_answer")
+    assert bool(row["client_number"]) == (direction == "in")
+
+
+def test_a_call_contains_what_was_received_of_it_and_its_talk():
+    """COMPLETED tells a talk that is longer than what lies between the receipts: the network held INCOMING back."""
+    ring = understood(event("c-2", "INCOMING"), NOON + 50_000)
+    end = understood(event("c-2", "COMPLETED", status="Success", duration="60", ext="101"), NOON + 60_000)
+    row = columns(ring, end)
+    assert (row["started_at"], row["answered_at"], row["ended_at"]) == (NOON, NOON, NOON + 60_000)
+    assert (row["talk_seconds"], row["total_seconds"]) == (60, 60)
+
+
+@pytest.mark.parametrize("what", ["CANCELLED", "canceled"])
+def test_a_leg_that_was_given_up_ends_no_call(what: str):
+    call = fold(
+        [understood(event("c-3", "INCOMING", ext="101")), understood(event("c-3", what, ext="101"), NOON + 9000)]
+    )
+    assert (call.columns["state"], call.legs["101"]["ended_at"]) == ("ringing", NOON + 9000)
