@@ -229,10 +229,9 @@ def _event(delivery: Delivery, zone: tzinfo, sent: Fields, said: dict[str, Any])
     direction, by_address = _direction(delivery.route, kind, said)
     calling, called = said["calling_phone_number"], said["called_phone_number"]
     client = said["contact_phone_number"] or {"in": calling, "out": called}.get("" if by_address else direction, "")
-    lost = _lost(kind, said)
     known, reason = _reason(said)
     hangup_by, by_remark = _hangup_by(kind, known, said)
-    answered, answered_by = _answered(kind, lost, reason, said)
+    answered, answered_by = _answered(kind, reason, said)
     start, finish = milliseconds(said["start_time"], zone), milliseconds(said["finish_time"], zone)
     if start is not None and finish is not None and finish < start - 999:  # one may have milliseconds, the other not
         finish = None
@@ -272,7 +271,7 @@ def _event(delivery: Delivery, zone: tzinfo, sent: Fields, said: dict[str, Any])
         total_seconds=said["total_time_duration"],
         answered=answered,
         answered_by=answered_by,
-        lost=lost,
+        lost=_lost(kind, said),
         reason=reason,
         reason_raw=said["finish_reason"] or said["lost_reason"],
         hangup_by=hangup_by,
@@ -338,12 +337,13 @@ def _lost(kind: str, said: dict[str, Any]) -> bool | None:
     return True if said["lost_reason"] or kind == words.LOST else is_lost
 
 
-def _answered(kind: str, lost: bool | None, reason: str, said: dict[str, Any]) -> tuple[bool | None, str]:
+def _answered(kind: str, reason: str, said: dict[str, Any]) -> tuple[bool | None, str]:
     """Whether anybody talked and what proves it, strongest first (docs/feeds/uis.md); None where the body does not tell.
 
     The menu's time counts in total, so total > wait proves a talk only where UIS itself says "not lost".
     """
     total, wait, talk = said["total_time_duration"], said["wait_time_duration"], said["talk_time_duration"]
+    lost = _lost(kind, said)
     excluded = reason not in ("", *PLAIN, "answered_elsewhere")
     if kind == words.ANSWERED or talk:
         return True, ""
