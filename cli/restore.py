@@ -30,6 +30,8 @@ def command(path: Path, with_calls: bool, with_inbox: bool, position: int | None
             raise Stop(f"the service or another command uses {settings.data_dir}: stop it, then restore")
         chosen = backup.verified(path)
         click.echo(f"{chosen.path} is whole, made {terminal.local(chosen.manifest['at'])}")
+        for remark in chosen.remarks:
+            click.echo(remark)
         with_calls = with_calls or not with_inbox
         if with_calls and (backup.call_log_file(settings) is None or backup.CALLS not in chosen.manifest["files"]):
             raise Stop("the call log is on MySQL: load its dump (docs/operations.md); --inbox restores the inbox")

@@ -1,10 +1,11 @@
 """A stored delivery's life: it waits, is forwarded, ignored or dead, is replayed, purged or erased."""
 
 import contextlib
+import heapq
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,13 @@ UNKNOWN_FEED = "unknown_feed"  # the reason of a dead letter that a newer releas
 OUR_FAULT = "%s: delivery %d is a dead letter, our own fault in understanding it: flask inbox show %d has the traceback"
 
 COLUMNS = "feed, route, method, query, content_type, declared_length, client_address, received_at, body"
+COST = 1000  # of forwarding a delivery beside its bytes, in bytes: by what feeds take turns
+# The feeds of which something waits, each found by one step in the index however many there are.
+_NEXT_FEED = f"SELECT min(feed) FROM deliveries INDEXED BY deliveries_turn WHERE state = '{RECEIVED}'"
+_WAITING_FEEDS = (
+    f"WITH RECURSIVE feeds (feed) AS ({_NEXT_FEED} UNION ALL SELECT ({_NEXT_FEED} AND feed > feeds.feed) FROM feeds "
+    "WHERE feed IS NOT NULL) SELECT feed FROM feeds WHERE feed IS NOT NULL"
+)
 BITE = 1000  # deliveries that one transaction deletes or requeues: the writer threads wait meanwhile
 
 
@@ -56,15 +64,27 @@ class Deliveries:
     # ------------------------------------------------------------------------------------------- forwarding
 
     def waiting(self, most: int = 256, most_bytes: int = 4_000_000) -> list[Delivery]:
-        """The oldest deliveries that wait to be forwarded."""
+        """What is forwarded next. Feeds in turn, by what they cost: a flood of one delays no other by more than a batch;
+        of one feed the oldest first. In the order in which they came."""
         found: list[Delivery] = []
         size = 0
-        for stored in self._stored(f"state = '{RECEIVED}'", (most,), "id LIMIT ?"):
-            found.append(stored.delivery)
-            size += len(stored.delivery.body)
-            if size > most_bytes:
-                break
-        return found
+        with contextlib.ExitStack() as stack:
+            feeds = [
+                (0, feed, self._waiting_of(feed, most)) for (feed,) in self._file.connection().execute(_WAITING_FEEDS)
+            ]
+            for _, _, queue in feeds:
+                stack.enter_context(contextlib.closing(queue))
+            while feeds and len(found) < most and size <= most_bytes:
+                cost, feed, queue = heapq.heappop(feeds)
+                if stored := next(queue, None):
+                    found.append(stored.delivery)
+                    size += len(stored.delivery.body)
+                    heapq.heappush(feeds, (cost + COST + len(stored.delivery.body), feed, queue))
+        return sorted(found, key=lambda delivery: delivery.id)
+
+    def _waiting_of(self, feed: str, most: int) -> Generator[Stored]:
+        where = f"state = '{RECEIVED}' AND feed = ?"
+        return self._stored(where, (feed, most), "id LIMIT ?", "deliveries INDEXED BY deliveries_turn")
 
     def settle(self, outcomes: list[tuple[Delivery, Outcome]], position: Position | None = None) -> None:
         """Mark deliveries forwarded, ignored or dead, and remember the call log's position. Not synced: forwarding twice
@@ -242,9 +262,11 @@ class Deliveries:
         for page in self.pages("feed = ? AND received_at >= ?", (feed, since), 100):
             yield from page
 
-    def _stored(self, where: str, values: Collection[Any], order: str = "id") -> Iterator[Stored]:
+    def _stored(
+        self, where: str, values: Collection[Any], order: str = "id", source: str = "deliveries"
+    ) -> Generator[Stored]:
         rows = self._file.connection().execute(
-            f"SELECT id, {COLUMNS}, state, reason, detail, event_key, settled_at FROM deliveries WHERE {where} "
+            f"SELECT id, {COLUMNS}, state, reason, detail, event_key, settled_at FROM {source} WHERE {where} "
             f"ORDER BY {order}",
             tuple(values),
         )

@@ -23,10 +23,12 @@ from server.sqlite import Connection, identity, transaction
 
 log = logging.getLogger("connector.inbox")
 
-USER_VERSION = 1  # PRAGMA user_version: changes are additive, two releases may run on one DATA_DIR during an upgrade
 BUSY_MS = 5000
 
-SCHEMA = f"""
+# What makes the file of each PRAGMA user_version out of the one before. Additive, because two releases may run on one
+# DATA_DIR during an upgrade; a released step never changes, because a restore compares a backup's file with it.
+STEPS = (
+    """
 CREATE TABLE IF NOT EXISTS deliveries (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     feed TEXT NOT NULL,
@@ -63,8 +65,13 @@ CREATE TABLE IF NOT EXISTS placements (
     answer TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = {USER_VERSION};
-"""
+""",
+    # the forwarder takes feeds in turn
+    """
+CREATE INDEX IF NOT EXISTS deliveries_turn ON deliveries (feed) WHERE state = 'received';
+""",
+)
+USER_VERSION = len(STEPS)
 COUNT = """
 INSERT INTO counters (feed, outcome, reason, total, last_at, last_message) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (feed, outcome, reason) DO UPDATE SET total = total + excluded.total,
@@ -258,7 +265,7 @@ class InboxFile:
         db.execute("PRAGMA secure_delete = ON")  # what is forgotten leaves no bytes behind, nor do its earlier states
         db.execute("PRAGMA synchronous = FULL")
         if db.execute("PRAGMA user_version").fetchone()[0] < USER_VERSION:
-            db.executescript(SCHEMA)
+            bring_up(db)
             node = f"{socket.gethostname()[:58]}-{secrets.token_hex(2)}"
             db.execute("INSERT OR IGNORE INTO facts VALUES ('node', ?)", (node,))
         if lost:
@@ -296,6 +303,35 @@ class InboxFile:
         """Bring all that was written into inbox.db itself and empty its -wal; False while a reader is in the way."""
         with self._turn_and_connection() as db:
             return bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+
+
+def bring_up(db: sqlite3.Connection, version: int = USER_VERSION) -> None:
+    """Make the tables and indexes of this user_version, whatever is missing of them."""
+    present = db.execute("PRAGMA user_version").fetchone()[0]
+    for number, step in enumerate(STEPS[present:version], present + 1):
+        db.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT")
+
+
+def objects(db: sqlite3.Connection) -> set[tuple[str, str, str]]:
+    """(type, name, statement) of all that is made in a database, but for what SQLite makes by itself."""
+    rows = db.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_master")
+    return {row for row in rows if row[2] and row[1] not in ("sqlite_sequence", "sqlite_stat1", "sqlite_stat4")}
+
+
+def foreign(db: sqlite3.Connection) -> str:
+    """Why a file is no inbox of any of our releases, "" where it is one: exactly the tables and indexes of its
+    user_version, and nothing that acts by itself (a trigger, a view)."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if not 1 <= version <= USER_VERSION:
+        return f"its user_version is {version}, this release knows 1 to {USER_VERSION}"
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as ours:
+        bring_up(ours, version)
+        wanted, there = objects(ours), objects(db)
+    if more := sorted(there - wanted):
+        return f"it has what no release of ours makes: {', '.join(f'{type} {name}' for type, name, _ in more)}"
+    if less := sorted(wanted - there):
+        return f"it lacks {', '.join(f'{type} {name}' for type, name, _ in less)}"
+    return ""
 
 
 def remember(db: sqlite3.Connection, name: str, value: str) -> None:

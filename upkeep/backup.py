@@ -24,12 +24,14 @@ from typing import Any
 from calllog import database
 from config import Settings, Stop
 from inbox import Inbox, now, read_position
+from inbox import file as inbox_file
 from models import Position
-from upkeep import acts, files, retention
+from upkeep import acts, files, ours, retention
 from upkeep.forgotten import Forgotten
 
 VERSION = 1  # of the manifest
 INBOX, CALLS, MANIFEST = "inbox.db", "calls.db", "manifest.json"
+LISTS = ("forgotten", acts.LOG)  # merged into those that are there, never put in their place
 STAMP = re.compile(r"\d{8}T\d{6}Z")
 COUNTED = {
     INBOX: ("deliveries", "placements"),
@@ -53,6 +55,7 @@ class Backup:
 
     path: Path
     manifest: dict[str, Any]
+    remarks: tuple[str, ...] = ()  # of what its files have beside our tables
 
     @property
     def at(self) -> datetime:
@@ -180,20 +183,36 @@ def _looked_at(path: Path) -> dict[str, Any]:
 
 
 def verified(path: Path) -> Backup:
-    """The backup at this path, read back whole. Raises Stop."""
+    """The backup at this path, read back whole: it has the files that its manifest lists and no other, as they were
+    written, and their tables are ours (inbox/file.py `foreign`, upkeep/ours.py). Raises Stop."""
     found = [one for one in backups(path.absolute().parent) if one.path.name == path.absolute().name]
     if not found:
         raise Stop(f"{path} is no whole backup: it has no {MANIFEST}, or its name is no moment like 20260131T030000Z")
-    for name, facts in found[0].manifest["files"].items():
+    listed = found[0].manifest["files"]
+    there = {one.name for one in path.iterdir()} - {MANIFEST}
+    if listed.keys() != there or INBOX not in there or there - {INBOX, CALLS, *LISTS}:
+        raise Stop(f"{path} has {', '.join(sorted(there))}; its {MANIFEST} lists {', '.join(sorted(listed))}")
+    remarks: list[str] = []
+    for name, facts in listed.items():
         try:
             if files.sha256(path / name) != facts["sha256"]:
                 raise Stop(f"{path / name} is not as it was written: its sha256 differs")
-            seen = _looked_at(path / name) if name in COUNTED else {}
+            if name in COUNTED:
+                remarks += _of_ours(path / name)
+                if any(facts.get(key) != value for key, value in _looked_at(path / name).items()):
+                    raise Stop(f"{path / name} does not hold what {MANIFEST} says")
         except (OSError, sqlite3.Error) as error:
             raise Stop(f"{path / name} cannot be read: {error}") from error
-        if any(facts.get(key) != value for key, value in seen.items()):
-            raise Stop(f"{path / name} does not hold what {MANIFEST} says")
-    return found[0]
+    return replace(found[0], remarks=tuple(remarks))
+
+
+def _of_ours(path: Path) -> list[str]:
+    """What a database has beside our tables, in sentences. Raises Stop where that could act on what is written to it."""
+    with contextlib.closing(_open(path, "ro")) as db:
+        refused, remark = (inbox_file.foreign(db), "") if path.name == INBOX else ours.foreign(db)
+    if refused:
+        raise Stop(f"{path} was not made by this program alone: {refused}")
+    return [remark] if remark else []
 
 
 def lacking(inbox: Inbox, backup: Backup) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sqlite3
 import struct
 import threading
 import time
@@ -11,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, Inbox, Outcome, Unavailable, now
+from inbox.file import bring_up, foreign, objects
 from models import Position
 from schemas.reading import Delivery
 
 
-def delivery(number: int, body: bytes = b"{}", **more: object) -> Delivery:
-    return Delivery("uis", "in", body, query=f"n={number}", received_at=now(), **more)  # type: ignore[arg-type]
+def delivery(number: int, body: bytes = b"{}", feed: str = "uis", **more: object) -> Delivery:
+    return Delivery(feed, "in", body, query=f"n={number}", received_at=now(), **more)  # type: ignore[arg-type]
 
 
 def commits(wal: Path) -> int:
@@ -172,3 +174,54 @@ def test_an_unreadable_inbox_is_unavailable_not_a_crash(tmp_path: Path, leftover
     (tmp_path / "inbox" / leftover).write_bytes(b"rubbish")
     with pytest.raises(Unavailable):
         inbox.put(delivery(1), Outcome())
+
+
+def test_feeds_take_turns_so_that_a_flood_of_one_delays_no_other(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path / "inbox")
+    flood = [delivery(number) for number in range(1000)]
+    honest = [delivery(number, b"{}", feed="mtt") for number in range(1000, 1100)]
+    large = [delivery(number, b"x" * 100_000, feed="xvb") for number in range(1100, 1150)]
+    for one in flood + large + honest:  # whoever floods is first in the queue
+        inbox.put(one, Outcome())
+    found = inbox.waiting()
+    assert len(found) <= 256
+    by_feed = {feed: [one.query for one in found if one.feed == feed] for feed in ("uis", "mtt", "xvb")}
+    assert by_feed["mtt"] == [one.query for one in honest]  # a hundred fit into the batch, and none waits longer
+    assert by_feed["uis"] == [one.query for one in flood[: len(by_feed["uis"])]]  # the oldest first
+    assert 1 <= len(by_feed["xvb"]) < 10  # by bytes, not by number: large ones have no larger share
+    assert [one.id for one in found] == sorted(one.id for one in found)
+    inbox.settle([(one, Outcome(FORWARDED)) for one in found])
+    assert {one.feed for one in inbox.waiting()} == {"uis", "xvb"}
+
+
+def test_what_comes_next_is_found_by_the_index_however_much_waits(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path / "inbox")
+    inbox.probe()
+    with inbox.file.writing() as db:
+        db.execute(
+            "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 100000) INSERT INTO deliveries "
+            "(feed, route, method, query, content_type, client_address, received_at, body, state) "
+            "SELECT iif(n = 100000, 'mtt', 'uis'), '', '', '', '', '', n, x'', 'received' FROM n"
+        )
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    inbox.file.connection().set_progress_handler(step, 100)
+    assert {one.feed for one in inbox.waiting()} == {"uis", "mtt"}
+    assert steps < 200  # 20,000 instructions of SQLite's: no more than a batch needs
+
+
+def test_an_inbox_of_the_first_release_gets_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    with contextlib.closing(sqlite3.connect(tmp_path / "inbox" / "inbox.db")) as db:
+        bring_up(db, 1)
+        assert foreign(db) == ""
+        first = objects(db)
+    inbox = Inbox(tmp_path / "inbox")
+    inbox.put(delivery(1), Outcome())
+    assert [one.query for one in inbox.waiting()] == ["n=1"]
+    assert objects(inbox.file.connection()) > first
+    assert foreign(inbox.file.connection()) == ""

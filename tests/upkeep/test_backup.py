@@ -1,11 +1,13 @@
 """flask backup and flask restore: a copy under load is whole, and what comes back from it misses nothing."""
 
+import hashlib
 import json
 import os
 import shutil
 import signal
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -98,8 +100,8 @@ def test_a_backup_under_load_restores_into_an_empty_data_dir(on_sqlite: Service,
         there = told(new)
         assert {call: row for call, row in told(on_sqlite).items() if call in before}.keys() <= there.keys()
         assert new.inbox.node() == on_sqlite.inbox.node()
-        new.post(REC, json.dumps(end("new")))
-        assert new.call("new")["state"] == "ended"
+        new.post(REC, json.dumps(end("9001")))
+        assert new.call("9001")["state"] == "ended"
 
 
 def test_a_backup_is_read_back_and_only_older_whole_ones_are_thinned(on_sqlite: Service, tmp_path: Path):
@@ -163,11 +165,11 @@ def test_a_restored_call_log_is_filled_from_the_inbox_that_stayed(on_sqlite: Ser
     assert str(aside) in said
     assert len(told(on_sqlite)) < len(before)
     on_sqlite.start(upgrade=False)
-    on_sqlite.post(REC, json.dumps(end("after")))
-    on_sqlite.call("after")
+    on_sqlite.post(REC, json.dumps(end("9002")))
+    on_sqlite.call("9002")
     on_sqlite.settled()
-    assert told(on_sqlite) == {**before, "after": ("ended", 1)}
-    assert reader.read(on_sqlite).calls["after"] == 1
+    assert told(on_sqlite) == {**before, "9002": ("ended", 1)}
+    assert reader.read(on_sqlite).calls["9002"] == 1
     assert reader.position < 100_000  # no more than what the inbox remembers, and a little
 
 
@@ -239,6 +241,66 @@ def test_a_backup_that_is_not_as_it_was_written_is_not_restored(how: str, tmp_pa
     done = service.flask("restore", str(backup), check=False)
     assert done.returncode == 1
     assert "not restored" in done.stderr
+
+
+PLANTED = (
+    "CREATE TRIGGER planted AFTER INSERT ON {table} BEGIN UPDATE {table} SET {column} = 'planted'; END",
+    "CREATE VIEW planted AS SELECT * FROM {table}",
+    "CREATE TABLE planted (id INTEGER)",
+    "CREATE INDEX planted ON {table} ({column})",
+    "ALTER TABLE {table} ADD COLUMN planted TEXT",
+    "CREATE UNIQUE INDEX planted ON {table} ({column})",
+    "DROP TABLE {table}; CREATE VIEW {table} AS SELECT 1 AS id, 1 AS change_no, '' AS {column}",
+)
+TOLD = PLANTED[1:5]  # of a call log: a 1C developer may have added it
+
+
+def tampered(backup: Path, name: str, script: str) -> None:
+    """Change a file of a backup, and its manifest so that it agrees."""
+    with closing(sqlite3.connect(backup / name)) as db:
+        db.executescript(script)
+    said = manifest(backup)
+    said["files"][name]["sha256"] = hashlib.sha256((backup / name).read_bytes()).hexdigest()
+    (backup / "manifest.json").write_text(json.dumps(said))
+
+
+@pytest.fixture(scope="module")
+def one_backup(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    service = Service(tmp_path_factory.mktemp("backed-up"))
+    service.flask("db", "upgrade")
+    Node(service.data_dir, service.database_url).deliver("in", **ring("1"))
+    return made(service, service.directory / "b")
+
+
+@pytest.mark.parametrize("script", PLANTED, ids=lambda script: script.split("(")[0].split("planted")[0].strip())
+@pytest.mark.parametrize("name", ["inbox.db", "calls.db"])
+def test_a_database_that_is_not_ours_alone_is_not_restored(
+    name: str, script: str, one_backup: Path, tmp_path: Path
+) -> None:
+    table, column = ("deliveries", "feed") if name == "inbox.db" else ("call_events", "feed")
+    backup = shutil.copytree(one_backup, tmp_path / one_backup.name)
+    tampered(backup, name, script.format(table=table, column=column))
+    service = Service(tmp_path / "service")
+    done = service.flask("restore", str(backup), "--inbox", "--calls", check=False)
+    if name == "calls.db" and script in TOLD:
+        assert (done.returncode, "the call log also has what is not ours" in done.stdout) == (0, True), done.stderr
+    else:
+        assert done.returncode == 1
+        assert "was not made by this program alone" in done.stderr
+        assert not list(service.data_dir.rglob("*.db"))
+
+
+@pytest.mark.parametrize("stray", ["forgotten", "inbox.db-journal", "acts.jsonl", "notes.txt"])
+def test_a_file_that_the_manifest_does_not_list_stops_a_restore(stray: str, one_backup: Path, tmp_path: Path) -> None:
+    backup = shutil.copytree(one_backup, tmp_path / one_backup.name)
+    (backup / stray).write_text("key 00\ncall 00 1\n")
+    service = Service(tmp_path / "service")
+    done = service.flask("restore", str(backup), "--inbox", "--calls", check=False)
+    assert (done.returncode, stray in done.stderr) == (1, True)
+    (backup / stray).unlink()
+    (backup / "calls.db").unlink()
+    assert "its manifest.json lists" in service.flask("restore", str(backup), "--inbox", check=False).stderr
+    assert not list(service.data_dir.rglob("*.db"))
 
 
 def test_who_was_forgotten_does_not_come_back_with_an_older_copy(on_sqlite: Service, tmp_path: Path):
