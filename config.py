@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 import click
 from dotenv import dotenv_values
 
+from server.visible import visible
+
 HERE = Path(__file__).resolve().parent
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -21,7 +23,7 @@ class Stop(click.ClickException):
     """A sentence for the sysadmin, on which a command ends with exit status 1."""
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(self.message, file=file, err=True)
+        click.echo(visible(self.message), file=file, err=True)  # it may quote what came from outside
 
 
 class WrongSettings(Stop):

@@ -1,6 +1,5 @@
 """flask acts: destruction records, as the act and the export that Roskomnadzor's order 179 asks for."""
 
-import json
 from datetime import datetime
 
 import click
@@ -19,8 +18,8 @@ def command(since: datetime | None, as_json: bool) -> None:
     found = acts.records(terminal.settings().data_dir / "acts", since)
     if as_json:
         for fields in found:
-            click.echo(json.dumps(fields, ensure_ascii=False))
+            terminal.echo_json(fields)
     elif found:
-        click.echo("\n\n".join(map(acts.as_text, found)))
+        terminal.echo("\n\n".join(map(acts.as_text, found)))
     else:
-        click.echo("Записей об уничтожении нет.")
+        terminal.echo("Записей об уничтожении нет.")

@@ -26,10 +26,12 @@ def command(directory: Path, keep: int | None) -> None:
     inbox.remember(backup_keep=str(keep or 0))
     for name, facts in made.manifest["files"].items():
         counts = ", ".join(f"{facts[table]} {table}" for table in backup.COUNTED.get(name, ()))
-        click.echo(f"{name}: {(made.path / name).stat().st_size} bytes" + (f", {counts}, read back" if counts else ""))
+        terminal.echo(
+            f"{name}: {(made.path / name).stat().st_size} bytes" + (f", {counts}, read back" if counts else "")
+        )
     if backup.call_log_file(settings) is None:
-        click.echo("the call log is on MySQL: back it up with mysqldump --single-transaction (docs/operations.md)")
-    click.echo(f"backup {made.path}" + (f"; {len(gone)} older deleted, {keep} kept" if keep else ""))
+        terminal.echo("the call log is on MySQL: back it up with mysqldump --single-transaction (docs/operations.md)")
+    terminal.echo(f"backup {made.path}" + (f"; {len(gone)} older deleted, {keep} kept" if keep else ""))
 
 
 def _progress(name: str, left: int, all: int) -> None:

@@ -13,6 +13,9 @@ from cli import terminal
 from config import Stop
 from upkeep import rebuild
 
+REPEATS = 20  # of an event whose deliveries are named
+MOST_SAID = 2000  # characters of what an event says: a call has a thousand of them at the most
+
 command = AppGroup("calls", help="The call log.")
 
 
@@ -30,7 +33,7 @@ def calls_list(since: datetime | None, limit: int, as_json: bool) -> None:
         rows = list(query.dicts().execute(terminal.call_log()))
     if as_json:
         for row in rows:
-            click.echo(json.dumps(row, ensure_ascii=False, default=str))
+            terminal.echo_json(row)
         return
     shown = ("id", "change_no", "started_at", "direction", "client_number", "line_number", "employee_ext", "state",
              "disposition", "talk_seconds", "reason")  # fmt: skip
@@ -46,7 +49,7 @@ def calls_show(id: int) -> None:
     if story is None:
         raise Stop(f"there is no call {id}")
     names = {event.event_key: f"event {number}" for number, event in enumerate(story.events, 1)}
-    click.echo(f"call {id}")
+    terminal.echo(f"call {id}")
     rows = []
     for name, value in story.row.items():
         if value not in (None, ""):
@@ -54,22 +57,23 @@ def calls_show(id: int) -> None:
     terminal.table(rows, ("column", "value", "from"))
     for title, parts in (("legs", story.legs), ("recordings", story.recordings), ("attributes", story.attributes)):
         if parts:
-            click.echo(f"\n{title}")
+            terminal.echo(f"\n{title}")
             heads = tuple(name for name in parts[0] if name not in ("call_id", "url_hash"))
             terminal.table([tuple(part[name] for name in heads) for part in parts], heads)
-    click.echo("\nevents, in the order of their own time")
+    terminal.echo("\nevents, in the order of their own time")
     for event in story.events:
-        brought = terminal.inbox().with_event(event.event_key)
+        brought = terminal.inbox().with_event(event.event_key, REPEATS)
         deliveries = ", ".join(f"{stored.delivery.id} ({stored.delivery.route})" for stored in brought)
-        click.echo(
+        terminal.echo(
             f"{names[event.event_key]}: {terminal.local(event.moment)} {event.kind} {event.feed or 'ours'} "
             f"«{event.notification_name}», received {terminal.local(event.received_at)}, "
             f"{'delivery ' + deliveries if brought else 'its delivery is not in this inbox'}"
         )
         if not event.believed:
-            click.echo("    not believed: it tells of a moment more than a day after it was received")
-        click.echo(f"    says: {json.dumps(event.content(), ensure_ascii=False)}")
-        click.echo(f"    gave: {', '.join(story.gave(event)) or 'nothing'}")
+            terminal.echo("    not believed: it tells of a moment more than a day after it was received")
+        says = json.dumps(event.content(), ensure_ascii=False)
+        terminal.echo(f"    says: {terminal.shown(says, MOST_SAID)}")
+        terminal.echo(f"    gave: {', '.join(story.gave(event)) or 'nothing'}")
 
 
 @command.command("rebuild")
@@ -90,9 +94,9 @@ def calls_rebuild(dry_run: bool, since: datetime | None, feed: str | None) -> No
                 for id, changed in changes.items():
                     for name, (there, would) in changed.items():
                         columns.setdefault(name, []).append(f"call {id}: {_shown(there)} -> {_shown(would)}")
-    click.echo(f"{count} of {total} calls {'would change' if dry_run else 'changed'}")
+    terminal.echo(f"{count} of {total} calls {'would change' if dry_run else 'changed'}")
     for name, examples in sorted(columns.items(), key=lambda item: -len(item[1])):
-        click.echo(f"{name}: {len(examples)}; {'; '.join(examples[:3])}")
+        terminal.echo(f"{name}: {len(examples)}; {'; '.join(examples[:3])}")
 
 
 def _shown(value: Any) -> str:

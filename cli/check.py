@@ -22,12 +22,12 @@ def command(send: bool) -> None:
     """Settings (secrets masked), inbox, database, schema, disk, clock. Exit status 1 when something is wrong."""
     settings, wrong = terminal.settings(), []
     for name, value in settings.masked():
-        click.echo(f"{name}={value}")
+        terminal.echo(f"{name}={value}")
     for name, like in config.unknown(settings.feeds).items():
-        click.echo(
+        terminal.echo(
             f"{name} is no setting{f': {like}?' if like else ''}; the file that has it is {config.HERE / '.env'}"
         )
-    click.echo()
+    terminal.echo()
     for what, test in (
         ("inbox", _check_inbox),
         ("call log", _check_call_log),
@@ -35,20 +35,20 @@ def command(send: bool) -> None:
         ("clock", _check_clock),
     ):
         try:
-            click.echo(f"{what}: {test(settings)}")
+            terminal.echo(f"{what}: {test(settings)}")
         except Exception as error:
             wrong.append(what)
-            click.echo(f"{what}: WRONG: {type(error).__name__}: {error}")
+            terminal.echo(f"{what}: WRONG: {type(error).__name__}: {error}")
     closed = [name for name, feed in settings.feeds.items() if feed.closed]
     if closed:
-        click.echo(f"closed feeds (their <FEED>_KEY is not set): {', '.join(sorted(closed))}")
+        terminal.echo(f"closed feeds (their <FEED>_KEY is not set): {', '.join(sorted(closed))}")
     if send:
         try:
             for sentence in selftest.send(settings, terminal.inbox()):
-                click.echo(f"self-test: {sentence}")
+                terminal.echo(f"self-test: {sentence}")
         except Stop as failed:
             wrong.append("self-test")
-            click.echo(f"self-test: WRONG: {failed}")
+            terminal.echo(f"self-test: WRONG: {failed}")
     if wrong:
         sys.exit(1)
 

@@ -18,10 +18,10 @@ command = AppGroup("db", help="The call log's tables.")
 def db_upgrade() -> None:
     """Create the tables, or bring them to this release's version. Safe when several start at once."""
     with terminal.attempt("not upgraded"):
-        applied = database.upgrade(terminal.settings().database_url, click.echo)
-    click.echo("the call log is up to date" if not applied else f"schema version {models.VERSION}")
+        applied = database.upgrade(terminal.settings().database_url, terminal.echo)
+    terminal.echo("the call log is up to date" if not applied else f"schema version {models.VERSION}")
     if applied and "0001_call_log" not in applied:
-        click.echo("flask calls rebuild gives the calls of before what this release understands better")
+        terminal.echo("flask calls rebuild gives the calls of before what this release understands better")
 
 
 @command.command("downgrade")
@@ -36,8 +36,10 @@ def db_downgrade(release: str) -> None:
         known = ", ".join(database.RELEASES)
         raise Stop(f"{release} is no release that this one knows ({known}) and no schema version")
     with terminal.attempt("not downgraded"):
-        back = database.downgrade(terminal.settings().database_url, schema_version, click.echo)
-    click.echo(f"schema version {schema_version}" if back else "a release of that version writes the call log as it is")
+        back = database.downgrade(terminal.settings().database_url, schema_version, terminal.echo)
+    terminal.echo(
+        f"schema version {schema_version}" if back else "a release of that version writes the call log as it is"
+    )
 
 
 @command.command("status")
@@ -65,13 +67,15 @@ def db_copy(target_url: str, again: bool) -> None:
         raise Stop(f"TARGET_URL must be {error}") from None
     try:
         with terminal.attempt("not copied"), terminal.bar("copying", 1) as bar:
-            for step in transfer.copy(source_url, target_url, again, lambda line: click.echo(f"target: {line}")):
+            for step in transfer.copy(source_url, target_url, again, lambda line: terminal.echo(f"target: {line}")):
                 bar.length = step.total
                 bar.update(step.rows)
                 counts[step.table] = counts.get(step.table, 0) + (step.rows if step.verified else 0)
     except KeyboardInterrupt:
         raise Stop("broken off: flask db copy --again empties what was copied and starts anew") from None
-    click.echo(f"copied and compared: {', '.join(f'{count} {table}' for table, count in counts.items()) or 'no rows'}")
-    click.echo(
+    terminal.echo(
+        f"copied and compared: {', '.join(f'{count} {table}' for table, count in counts.items()) or 'no rows'}"
+    )
+    terminal.echo(
         "now set DATABASE_URL to the copy and restart the service: what came meanwhile is forwarded again by itself"
     )

@@ -31,9 +31,9 @@ def feeds_show(feed: str, curl: bool) -> None:
     """The exact URL with its key, and what to paste at the provider (in Russian: it is for the set-up person)."""
     entered, settings = _known(feed), terminal.settings().feeds[feed]
     if curl:
-        click.echo(_curl(settings, entered))
+        terminal.echo(_curl(settings, entered))
     else:
-        click.echo(entered.show(lambda path: _url(settings, path), _key(settings)))
+        terminal.echo(entered.show(lambda path: _url(settings, path), _key(settings)))
 
 
 def _known(feed: str) -> SetUp:
@@ -65,7 +65,7 @@ def feeds_doctor(feed: str, days: float, since: datetime | None, as_json: bool) 
         report = doctor.examine(terminal.settings().feeds[feed], found, inbox.counters(), begin)
     if as_json:
         for finding in report.findings:
-            click.echo(json.dumps(asdict(finding) | {"last_at": terminal.local(finding.last_at)}, ensure_ascii=False))
+            terminal.echo_json(asdict(finding) | {"last_at": terminal.local(finding.last_at)})
     else:
         _print(feed, report, terminal.local(begin))
     if not report.healthy:
@@ -80,15 +80,15 @@ def _print(feed: str, report: Report, since: str) -> None:
     )
     # of a few calls it is too early to say so: a type may be missing that none of them needed
     healthy = "Всё настроено верно: " if report.total >= FEW else "Ошибок пока не видно, сделайте три-пять звонков: "
-    click.echo(f"{healthy if report.healthy else ''}{seen}; {tested}.")
+    terminal.echo(f"{healthy if report.healthy else ''}{seen}; {tested}.")
     for number, finding in enumerate(report.findings, 1):
-        click.echo(f"\n{number}. {finding.title}{' (заметка)' if finding.note else ''}")
+        terminal.echo(f"\n{number}. {finding.title}{' (заметка)' if finding.note else ''}")
         for what, text in (("Видно", _evidence(finding)), ("Что не так", finding.wrong), ("Где менять", finding.where)):
             if text:
-                click.echo(f"   {what}: {text}")
+                terminal.echo(f"   {what}: {text}")
         if finding.paste:
-            click.echo("   Что вставить:")
-            click.echo("\n".join(f"      {line}" for line in finding.paste.splitlines()))
+            terminal.echo("   Что вставить:")
+            terminal.echo("\n".join(f"      {line}" for line in finding.paste.splitlines()))
 
 
 def _evidence(finding: Finding) -> str:

@@ -55,21 +55,23 @@ def command(number: str, again: bool, why: str, yes: bool, yes_own: bool) -> Non
                 record.fields["digest"] = who.add(now(), number, own=bool(own))
             record.begin()
         gone = _sweep(who.only(number) if number else who, record, "deleting")
-    click.echo("deleted: " + (", ".join(f"{count} {name}" for name, count in gone.items()) or "nothing was there"))
+    terminal.echo("deleted: " + (", ".join(f"{count} {name}" for name, count in gone.items()) or "nothing was there"))
     for what, empty in (("inbox", inbox.truncate_log()), ("call log", retention.truncate_log(log))):
         if not empty:
-            click.echo(f"a reader holds the {what}'s -wal file, deleted bytes may be in it until the service restarts")
+            terminal.echo(
+                f"a reader holds the {what}'s -wal file, deleted bytes may be in it until the service restarts"
+            )
     if isinstance(log, peewee.MySQLDatabase):
-        click.echo("MySQL's own binary logs and dumps still hold it until they are deleted")
-    click.echo("\n".join(_copies(datetime.now(UTC))))
-    click.echo("the provider's own records and 1C's data are not touched; the record of this: flask acts")
+        terminal.echo("MySQL's own binary logs and dumps still hold it until they are deleted")
+    terminal.echo("\n".join(_copies(datetime.now(UTC))))
+    terminal.echo("the provider's own records and 1C's data are not touched; the record of this: flask acts")
 
 
 def _confirm(number: str, own: bool) -> None:
     trial = Forgotten(None)
     trial.add(now(), number, own=own)
     there = _sweep(trial.only(number), None, "looking")
-    click.echo("there are: " + (", ".join(f"{count} {name}" for name, count in there.items()) or "none"))
+    terminal.echo("there are: " + (", ".join(f"{count} {name}" for name, count in there.items()) or "none"))
     if not sys.stdin.isatty():
         raise Stop("--yes deletes without asking")
     if not click.confirm("Delete them for good?"):

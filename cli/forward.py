@@ -19,10 +19,10 @@ def command(once: bool) -> None:
     with inbox.forwarding(wait=False) as mine:
         if not mine:
             inbox.wake()
-            click.echo(f"a running service forwards this inbox already; {inbox.backlog()[0]} waiting")
+            terminal.echo(f"a running service forwards this inbox already; {inbox.backlog()[0]} waiting")
             return
         began = time.monotonic()
         with terminal.attempt("not forwarded"):
             tally: Tally = forwarder.once()
         seconds = time.monotonic() - began
-        click.echo(f"{tally.forwarded} forwarded, {tally.ignored} ignored, {tally.dead} dead in {seconds:.1f} s")
+        terminal.echo(f"{tally.forwarded} forwarded, {tally.ignored} ignored, {tally.dead} dead in {seconds:.1f} s")

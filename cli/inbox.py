@@ -1,6 +1,5 @@
 """flask inbox: deliveries as they were received."""
 
-import json
 import sys
 from datetime import datetime
 from typing import Any
@@ -28,7 +27,7 @@ def inbox_list(status: str | None, feed: str | None, since: datetime | None, lim
     found = terminal.inbox().deliveries(status, feed, terminal.milliseconds(since), limit)
     if as_json:
         for stored in found:
-            click.echo(json.dumps(_as_json(stored), ensure_ascii=False))
+            terminal.echo_json(_as_json(stored))
         return
     rows = []
     for stored in found:
@@ -48,21 +47,24 @@ def inbox_show(id: int, as_json: bool) -> None:
     if stored is None:
         raise Stop(f"there is no delivery {id}")
     if as_json:
-        click.echo(json.dumps(_as_json(stored), ensure_ascii=False))
+        terminal.echo_json(_as_json(stored))
         return
     delivery, outcome = stored.delivery, stored.outcome
-    click.echo(
+    terminal.echo(
         f"delivery {delivery.id}: {delivery.feed}/{delivery.route}, received {terminal.local(delivery.received_at)}"
     )
-    click.echo(f"state: {outcome.state} {outcome.reason}".rstrip())
+    terminal.echo(f"state: {outcome.state} {outcome.reason}".rstrip())
     if outcome.detail:
-        click.echo(outcome.detail)
+        terminal.echo(terminal.shown(outcome.detail))
     if outcome.event_key:
-        click.echo(f"event: {outcome.event_key}")
-    click.echo(f"\n{delivery.method} {delivery.query}".rstrip())
+        terminal.echo(f"event: {outcome.event_key}")
+    terminal.echo(f"\n{delivery.method} {terminal.shown(delivery.query)}".rstrip())
     if delivery.content_type:
-        click.echo(f"Content-Type: {delivery.content_type}")
-    click.echo(delivery.body.decode("utf-8", "replace"))
+        terminal.echo(f"Content-Type: {terminal.shown(delivery.content_type)}")
+    text = delivery.body.decode("utf-8", "replace")
+    terminal.echo(terminal.shown(text))
+    if len(text) > terminal.MOST:
+        terminal.echo(f"\nthe whole body: flask inbox show {id} --json")
 
 
 def _as_json(stored: Stored) -> dict[str, Any]:
@@ -102,7 +104,7 @@ def inbox_replay(ids: tuple[int, ...], status: str | None, feed: str | None, sin
     with click.progressbar(range(0, len(chosen), 500), label="replaying", file=sys.stderr) as steps:
         for start in steps:
             count += inbox.replay(chosen[start : start + 500])
-    click.echo(f"{count} deliveries wait to be understood again")
+    terminal.echo(f"{count} deliveries wait to be understood again")
 
 
 @command.command("purge", hidden=True, context_settings={"ignore_unknown_options": True})

@@ -33,13 +33,13 @@ def command(only_inbox: bool, days: int | None, dead: bool, dry_run: bool) -> No
         kept = None if dry_run else record
         gone = retention.purge_inbox(inbox, settings, kept, at, inbox_days, dead)
         counts = ", ".join(f"{count} {state}" for state, count in gone.items())
-        click.echo(f"inbox: {counts} {done} (older than {inbox_days} days)")
+        terminal.echo(f"inbox: {counts} {done} (older than {inbox_days} days)")
         if only_inbox:
             return
         if not settings.calls_days:
-            click.echo("call log: kept for ever (CALLS_DAYS=0)")
+            terminal.echo("call log: kept for ever (CALLS_DAYS=0)")
             return
-        click.echo(f"call log: {_purge_calls(kept, at)} calls {done} (older than {settings.calls_days} days)")
+        terminal.echo(f"call log: {_purge_calls(kept, at)} calls {done} (older than {settings.calls_days} days)")
 
 
 def _purge_calls(record: acts.Record | None, at: int) -> int:

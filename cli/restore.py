@@ -29,9 +29,9 @@ def command(path: Path, with_calls: bool, with_inbox: bool, position: int | None
         if not free:
             raise Stop(f"the service or another command uses {settings.data_dir}: stop it, then restore")
         chosen = backup.verified(path)
-        click.echo(f"{chosen.path} is whole, made {terminal.local(chosen.manifest['at'])}")
+        terminal.echo(f"{chosen.path} is whole, made {terminal.local(chosen.manifest['at'])}")
         for remark in chosen.remarks:
-            click.echo(remark)
+            terminal.echo(remark)
         with_calls = with_calls or not with_inbox
         if with_calls and (backup.call_log_file(settings) is None or backup.CALLS not in chosen.manifest["files"]):
             raise Stop("the call log is on MySQL: load its dump (docs/operations.md); --inbox restores the inbox")
@@ -45,5 +45,5 @@ def command(path: Path, with_calls: bool, with_inbox: bool, position: int | None
             settings, inbox, chosen, with_inbox=with_inbox, with_calls=with_calls, position=position or 0
         )
     for sentence in done:
-        click.echo(sentence)
-    click.echo("start the service: it forwards what waits, and what the restored call log lacks; then flask check")
+        terminal.echo(sentence)
+    terminal.echo("start the service: it forwards what waits, and what the restored call log lacks; then flask check")

@@ -1,5 +1,6 @@
 """What the commands share: the application, moments as a person writes them, tables of text, sentences on failure."""
 
+import json
 import sqlite3
 import sys
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,7 @@ from flask import current_app
 from calllog import batch, database
 from config import Settings, Stop
 from inbox import Inbox, Unavailable
+from server.visible import unseen, visible
 
 # What a command may meet: a database, a disk or an inbox that is away or differs.
 EXPECTED = (peewee.PeeweeException, batch.SchemaDiffers, batch.Restored, batch.Indigestible, Unavailable, OSError,
@@ -71,9 +73,31 @@ def milliseconds(since: datetime | None) -> int:
     return int(since.replace(tzinfo=settings().timezone).timestamp() * 1000) if since else 0
 
 
+MOST, MOST_CELL = 20_000, 1200  # characters that are printed of one text, of one cell of a table
+
+
+def shown(text: Any, most: int = MOST) -> str:
+    """What came from outside, as a terminal may print it: nothing in it is obeyed, and a flood of it ends somewhere."""
+    found = visible(str(text)[:most])
+    if len(found) <= most and len(str(text)) <= most:
+        return found
+    return f"{found[:most]}… (of {len(str(text))} characters)"
+
+
+def echo(text: Any = "") -> None:
+    """A line of any command: the one way to the terminal."""
+    click.echo(visible(str(text)))
+
+
+def echo_json(value: Any) -> None:
+    """A value as one JSON line, whole: a program reads it, and no terminal obeys what is in it."""
+    line = json.dumps(value, ensure_ascii=False, default=str)
+    click.echo(line.translate({ord(one): json.dumps(one)[1:-1] for one in unseen(line)}))
+
+
 def table(rows: Iterable[tuple[Any, ...]], head: tuple[str, ...]) -> None:
     """Rows under their heads, each column as wide as it needs."""
-    lines = [head, *[tuple("" if value is None else str(value) for value in row) for row in rows]]
+    lines = [head, *[tuple("" if value is None else shown(value, MOST_CELL) for value in row) for row in rows]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for line in lines:
         click.echo("  ".join(value.ljust(width) for value, width in zip(line, widths, strict=True)).rstrip())

@@ -29,7 +29,8 @@ LEVELS = [
     "calllog providers",
     "models",
     "schemas",
-    "config server",
+    "config",
+    "server",
 ]
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names.split()}
 SHARED = {"webhook", "access", "answers", "crm"}  # of the handlers, what the others use
@@ -70,6 +71,14 @@ def test_every_room_and_every_public_name_says_what_it_is(path: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             small = isinstance(node, ast.FunctionDef) and path.name == "models.py" and len(node.body) <= 3
             assert ast.get_docstring(node) or small, f"{path.name}: {node.name}"
+
+
+@pytest.mark.parametrize("path", [path for path in CODE if path.parent.name == "cli"], ids=lambda path: path.stem)
+def test_every_command_prints_by_terminal_which_shows_escapes_as_codes(path: Path) -> None:
+    lines = [
+        line for line in path.read_text(encoding="utf-8").splitlines() if "click.echo(" in line or " print(" in line
+    ]
+    assert path.name == "terminal.py" or all("err=True" in line for line in lines)
 
 
 TOY_SCHEMA = '''

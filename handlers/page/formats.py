@@ -29,12 +29,12 @@ WORDS: dict[str, Mapping[Any, str]] = {
 
 def tools() -> dict[str, Any]:
     """The names that every template has. Without the password (g.operator) there is no menu and no count."""
-    here, operator = connector(), g.get("operator", False)
+    here, operator, room = connector(), g.get("operator", False), shown.Room()
     return {
         "operator": operator,
         "dead_count": (lambda: sum(count for _, _, count in here.inbox.dead())) if operator else None,
-        "seen": shown.seen,
-        "link": shown.link,
+        "seen": room.seen,
+        "link": room.link,
         "preview": shown.preview,
         "when": when,
         "length": length,

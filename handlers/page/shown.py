@@ -2,31 +2,53 @@
 
 import json
 import re
-import unicodedata
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from markupsafe import Markup, escape
 
 from schemas.reading import Delivery
+from server.visible import unseen
 
-LONGEST = 20_000  # characters of a body that a page shows; `flask inbox show` has the rest
+LONGEST = 20_000  # characters of a body that a page shows; `flask inbox show --json` has the rest
 PREVIEW = 120
+PIECE = 500  # characters that are made visible at once: one may become forty
 
-# Controls, format characters (zero-width, right-to-left), lone surrogates and separators: unseen, or moving what is seen.
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn"})
-_PLAIN = frozenset("\n\t")
+
+class Room:
+    """How many characters of what came from outside one page may still have, whatever is sent: escaped and with codes a
+    body of 20 KB would be megabytes."""
+
+    def __init__(self, left: int = 400_000) -> None:
+        self.left = left
+
+    def seen(self, text: object) -> Markup:
+        """Escaped text in which each invisible character is shown as its code: ‹U+202E›. With … where there is no room."""
+        plain = str(text).replace("\r\n", "\n")
+        shown = []
+        for at in range(0, len(plain), PIECE):
+            if self.left <= 0:
+                shown.append("…")
+                break
+            shown.append(_escaped(plain[at : at + PIECE]))
+            self.left -= len(shown[-1])
+        return Markup("".join(shown))  # noqa: S704 - escaped above; what is put in is ours
+
+    def link(self, url: str) -> str:
+        """The address if a browser may follow it and there is room for it, else ""."""
+        self.left -= len(url)
+        return link(url) if self.left > 0 else ""
 
 
 def seen(text: object) -> Markup:
-    """Escaped text in which each invisible character is shown as its code: ‹U+202E›."""
-    shown = str(escape(str(text))).replace("\r\n", "\n")
-    codes = {
-        ord(character): f'<span class="unseen">‹U+{ord(character):04X}›</span>'
-        for character in set(shown)
-        if character not in _PLAIN and unicodedata.category(character) in _UNSEEN
-    }
-    return Markup(shown.translate(codes))  # noqa: S704 - escaped above; what is put in is ours
+    """The same of one text that has the page to itself."""
+    return Room().seen(text)
+
+
+def _escaped(text: str) -> str:
+    shown = str(escape(text))
+    codes = {ord(one): f'<span class="unseen">‹U+{ord(one):04X}›</span>' for one in unseen(shown)}
+    return shown.translate(codes)
 
 
 def link(url: str) -> str:
@@ -53,14 +75,15 @@ class Body:
     cut: bool
 
 
-def body(delivery: Delivery, message: str = "") -> Body:
-    """What came; `message` is the refusal's sentence, which says where to look."""
-    other = None
+def body(delivery: Delivery, message: str = "", room: Room | None = None) -> Body:
+    """What came; `message` is the refusal's sentence, which says where to look; `room` is shared by a page's bodies."""
+    room = room or Room()
+    seen, other = room.seen, None
     try:
         text = delivery.body.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = delivery.body.decode("utf-8", "backslashreplace")
-        other = seen(delivery.body.decode("cp1251", "replace")[:LONGEST])
+        other = delivery.body.decode("cp1251", "replace")[:LONGEST]
     cut = len(text) > LONGEST
     start, end = _at_fault(text, message)
     at = max(0, start - LONGEST // 2) if start > LONGEST - 200 else 0
@@ -68,7 +91,8 @@ def body(delivery: Delivery, message: str = "") -> Body:
     raw = seen(text)
     if start >= 0:
         raw = seen(text[:start]) + Markup("<mark>{}</mark>").format(seen(text[start:end] or "⏎")) + seen(text[end:])
-    return Body(raw, None if cut else _laid_out(text, delivery.query), other, cut)
+    laid_out = "" if cut or room.left <= 0 else _laid_out(text, delivery.query)
+    return Body(raw, seen(laid_out) if laid_out else None, seen(other) if other else None, cut or room.left <= 0)
 
 
 def _at_fault(text: str, message: str) -> tuple[int, int]:
@@ -89,15 +113,20 @@ def _at_fault(text: str, message: str) -> tuple[int, int]:
     return -1, -1
 
 
-def _laid_out(text: str, query: str) -> Markup | None:
-    """JSON with indents, a form one field a line; None where it would look as it came."""
+def _laid_out(text: str, query: str) -> str:
+    """JSON with indents, a form one field a line; "" where it would look as it came. The beginning alone where the indents
+    of deep brackets make much of it."""
     if text.lstrip()[:1] in ("{", "["):
         try:
-            parsed = json.loads(text)
+            pieces = json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(json.loads(text))
+            laid, size = [], 0
+            while size < 2 * LONGEST and (piece := next(pieces, "")):
+                laid.append(piece)
+                size += len(piece)
         except (ValueError, RecursionError):
-            return None
-        laid = json.dumps(parsed, ensure_ascii=False, indent=2)
+            return ""
+        found = "".join(laid) + "…" * (size >= 2 * LONGEST)
     else:
         pairs = parse_qsl(text or query, keep_blank_values=True, errors="replace", max_num_fields=None)
-        laid = "\n".join(f"{name} = {value}" for name, value in pairs)
-    return seen(laid) if laid and laid != text.strip() else None
+        found = "\n".join(f"{name} = {value}" for name, value in pairs)
+    return found if found != text.strip() else ""

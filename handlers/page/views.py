@@ -147,6 +147,7 @@ def call(id: int) -> Response | str:
     if story is None:
         return sentence(404, "Такого звонка нет", f"В журнале нет звонка {id}.")
     numbers = {event.event_key: number for number, event in enumerate(story.events, 1)}
+    room = shown.Room()
     start = min(max(0, request.args.get("from", 0, type=int)), len(story.events))
     events = [
         {
@@ -155,7 +156,8 @@ def call(id: int) -> Response | str:
             "fields": event.content(),
             "gave": story.gave(event),
             "deliveries": [
-                (stored, shown.body(stored.delivery)) for stored in here.inbox.with_event(event.event_key, REPEATS)
+                (stored, shown.body(stored.delivery, "", room))
+                for stored in here.inbox.with_event(event.event_key, REPEATS)
             ],
         }
         for event in story.events[start : start + EVENTS]

@@ -53,6 +53,38 @@ def test_check_says_what_is_wrong_and_how_to_mend_it(tmp_path: Path) -> None:
     assert "nothing forwards it now" in well.stdout
 
 
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")  # by a terminal
+
+
+def test_no_command_prints_what_a_terminal_obeys_nor_without_end(own: Service) -> None:
+    hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r"
+    said = {"call_session_id": 8801, "contact_full_name": hostile, "tag": hostile * 200, hostile[:4]: "x"}
+    assert own.post(IN, json.dumps(said, ensure_ascii=False)).ok
+    own.post(IN, (hostile * 5000).encode())
+    call, dead = own.call("8801"), own.deliveries(state=DEAD)[-1].delivery.id
+    alive = own.deliveries(state=FORWARDED)[-1].delivery.id
+    for command in (
+        ["inbox", "list"],
+        ["inbox", "list", "--json"],
+        ["inbox", "show", str(dead)],
+        ["inbox", "show", str(alive), "--json"],
+        ["calls", "list"],
+        ["calls", "list", "--json"],
+        ["calls", "show", str(call["id"])],
+        ["feeds", "doctor", "uis"],
+        ["check"],
+    ):
+        done = own.flask(*command, check=False)
+        found = OBEYED.findall(done.stdout + done.stderr)
+        assert not found, (command, found[:5])
+        assert len(done.stdout) < 200_000 or "--json" in command
+    shown = own.flask("inbox", "show", str(dead)).stdout
+    assert "‹U+001B›]0;owned‹U+0007›" in shown
+    assert f"flask inbox show {dead} --json" in shown
+    whole = json.loads(own.flask("inbox", "show", str(dead), "--json").stdout)
+    assert whole["body"] == (hostile * 5000)
+
+
 def test_check_beside_a_running_service(own: Service) -> None:
     assert "forwarded by a running service" in own.flask("check").stdout
 

@@ -57,10 +57,10 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]
 
 def test_it_is_set_aside_and_taken_up_by_a_release_that_knows_its_feed(service: Service, tmp_path: Path) -> None:
     began = arrived(service, hook("1", "CreateIncCall"))
-    assert service.post("/hs/UIScom/in", json.dumps(ring("live"))).ok
+    assert service.post("/hs/UIScom/in", json.dumps(ring("777"))).ok
     ended = arrived(service, hook("1", "EndIncCall", Duration="60", ResultCode="200"))
-    assert service.post("/hs/UIScom/rec", json.dumps(end("live"))).ok
-    service.call("live", events=2)
+    assert service.post("/hs/UIScom/rec", json.dumps(end("777"))).ok
+    service.call("777", events=2)
     set_aside(service, 2)
     stored = service.inbox.delivery(began)
     assert stored
@@ -91,8 +91,8 @@ def test_it_is_set_aside_and_taken_up_by_a_release_that_knows_its_feed(service: 
     assert "1" in service.flask("calls", "show", str(row["id"])).stdout
     assert service.get(f"/calls/{row['id']}", auth=("", PASSWORD)).ok
     assert service.get(f"/inbox/{ended}", auth=("", PASSWORD)).ok
-    assert service.post("/hs/UIScom/in", json.dumps(ring("live again"))).ok
-    service.call("live again")
+    assert service.post("/hs/UIScom/in", json.dumps(ring("778"))).ok
+    service.call("778")
 
 
 def test_it_is_shown_and_counted_and_no_command_fails_on_it(service: Service, tmp_path: Path) -> None:
@@ -139,8 +139,8 @@ def test_two_releases_side_by_side_do_not_fight_about_it(service: Service, tmp_p
         newer.start()
         assert newer.post("/telfin", hook("1", "CreateIncCall"), key="telfin-key").json() == {"status": "accepted"}
         set_aside(service, 1)
-        assert newer.post("/hs/UIScom/in", json.dumps(ring("live"))).ok
-        service.call("live")
+        assert newer.post("/hs/UIScom/in", json.dumps(ring("777"))).ok
+        service.call("777")
         assert service.inbox.dead() == [("telfin", UNKNOWN_FEED, 1)]
 
         service.stop()

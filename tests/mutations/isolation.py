@@ -1,5 +1,6 @@
 """Faults in what keeps one sender, feed or backup from harming the others."""
 
+PAGE, COMMANDS = "tests/handlers/page/test_page.py", "tests/cli/test_commands.py"
 INBOX, BACKUP = "tests/inbox/test_inbox.py", "tests/upkeep/test_backup.py"
 
 
@@ -21,6 +22,27 @@ MUTATIONS = [
         '"deliveries INDEXED BY deliveries_turn")',
         '"deliveries INDEXED BY deliveries_received")',
         f"{INBOX}::test_what_comes_next_is_found_by_the_index_however_much_waits",
+    ),
+    _fault(
+        "a-page-has-room-for-ever",
+        "handlers/page/shown.py",
+        "            self.left -= len(shown[-1])\n",
+        "",
+        f"{PAGE}::test_a_page_of_a_hostile_call_is_no_flood",
+    ),
+    _fault(
+        "brackets-are-indented-for-ever",
+        "handlers/page/shown.py",
+        "while size < 2 * LONGEST and (piece",
+        "while (piece",
+        f"{PAGE}::test_a_page_of_a_hostile_body_is_no_flood",
+    ),
+    _fault(
+        "a-terminal-obeys",
+        "cli/terminal.py",
+        "click.echo(visible(str(text)))",
+        "click.echo(str(text))",
+        f"{COMMANDS}::test_no_command_prints_what_a_terminal_obeys_nor_without_end",
     ),
     _fault(
         "a-backup-may-have-more-files",

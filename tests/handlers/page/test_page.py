@@ -1,5 +1,6 @@
 """The operator page through HTTP: who may see and press what, what each page says, and that it stays small work."""
 
+import json
 import re
 import socket
 import threading
@@ -462,6 +463,38 @@ def test_the_fragment_at_fault_is_shown_however_long_the_body_is():
     assert body.cut
     assert "<mark>&#34;d&#34;</mark>" in body.raw
     assert len(body.raw) < 3 * shown.LONGEST
+
+
+MOST_BYTES = 3_000_000  # of any page: a browser on a phone shows it
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["[" * 900 + "1," * 9000 + "1" + "]" * 900, '{"a":' + "\u202e" * 15_000, "\0" * 200_000],
+    ids=["deep", "rtl", "nul"],
+)
+def test_a_page_of_a_hostile_body_is_no_flood(body: str, service: Service):
+    sent = service.post(IN, body.encode())
+    assert sent.status_code == 400
+    (newest,) = service.inbox.deliveries(limit=1)
+    page = look(service, f"/inbox/{newest.delivery.id}")
+    assert (page.status_code, len(page.content) < MOST_BYTES) == (200, True), len(page.content)
+    assert "…</pre>" in page.text
+    assert len(look(service, "/inbox").content) < MOST_BYTES
+
+
+def test_a_page_of_a_hostile_call_is_no_flood(service: Service):
+    attributes = {f"name{number}": "\u202e" * 1000 for number in range(60)}
+    links = [f"https://media6.uiscom.ru/{number}/{'x' * 900}" for number in range(20)]
+    for number in range(50):
+        said = {"call_session_id": 4242, "direction": "in", "notification_time": f"2024-03-01 10:00:{number:02}"}
+        body = json.dumps({**said, **attributes, "record_file_links": links}, ensure_ascii=False)
+        assert service.post("/hs/UIScom/rec", body.encode()).status_code == 200
+    row = service.call("4242", events=50)
+    page = look(service, f"/calls/{row['id']}")
+    assert (page.status_code, len(page.content) < MOST_BYTES) == (200, True), len(page.content)
+    assert "‹U+202E›" in page.text
+    assert "\u202e" not in page.text
 
 
 # ------------------------------------------------------------------------------------------------------ the calls
