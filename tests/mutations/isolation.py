@@ -31,13 +31,6 @@ MUTATIONS = [
         f"{PAGE}::test_a_page_of_a_hostile_call_is_no_flood",
     ),
     _fault(
-        "brackets-are-indented-for-ever",
-        "handlers/page/shown.py",
-        "while size < 2 * LONGEST and (piece",
-        "while (piece",
-        f"{PAGE}::test_a_page_of_a_hostile_body_is_no_flood",
-    ),
-    _fault(
         "a-terminal-obeys",
         "cli/terminal.py",
         "click.echo(visible(str(text)))",
