@@ -59,12 +59,11 @@ def legs(facts: Facts, talker: Person | None) -> dict[str, dict[str, Any]]:
 def _rung(known: People, event: CallEvent) -> list[tuple[str, Person]]:
     """Whom the event says that the call rang."""
     person = known.of(event)
-    if person is not None:
-        return [(people.key(person), person)]
-    if event.leg_key:
+    if person is None and event.leg_key:
         return [(event.leg_key, ["", "", "", event.employee_name])]
-    ids = (event.employee_ids or event.talker_id).split(",")
-    return [(people.key(person), person) for person in map(known.by_id, ids) if person]
+    rung: list[Person | None] = [person] if person else [known.by_id(id) for id in event.employee_ids.split(",")]
+    rung.append(known.by_id(event.talker_id))  # who talked last, beside whom the event names
+    return list({people.key(person): person for person in rung if person}.items())
 
 
 def _begin(facts: Facts, attempts: list[tuple[CallEvent, _Leg]]) -> None:

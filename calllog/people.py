@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from schemas import event as words
 from schemas.event import CallEvent
 
 Person = list[str]  # number, extension, id, name as written; each may be empty
@@ -19,8 +20,18 @@ class People:
         for names in sorted(told, key=_fullest) if len(told) > 1 else told:
             self.person(*names)
         for event in events:
-            if event.employee_name and (person := self.of(event)):
+            if event.talker_id and not event.employee_ids:
+                self._tie(event, events)
+            if event.employee_name and (person := self.of(event) or self.by_id(event.talker_id)):
                 person[3] = event.employee_name
+
+    def _tie(self, event: CallEvent, events: Sequence[CallEvent]) -> None:
+        """The id of who talked last is that of the employee whom the event names, where no other one talked."""
+        person, called = self.of(event), ("id", event.talker_id)
+        if person is None or person[2] or called in self.known:
+            return
+        if all(self.of(e) in (None, person) for e in events if e.kind in words.OF_A_TALK or e.kind in words.REAL_ENDS):
+            person[2], self.known[called] = event.talker_id, person
 
     def of(self, event: CallEvent) -> Person | None:
         """Whom the event names; of several ids it names nobody alone."""

@@ -404,13 +404,10 @@ def named_as_last(facts: Facts) -> Found | None:
     return (facts.people.by_id(found[0]), found[1]) if found else None
 
 
-_OF_A_TALK = words.ANSWERS | {words.TALK_ENDED}
-
-
 def latest_answer(facts: Facts) -> Found | None:
     """The employee of the latest answer, where it names one. Of several answers the receipts do not tell which was the
     latest: where one has no time of its own, nobody knows."""
-    answers = [e for e in facts.events if e.kind in _OF_A_TALK]
+    answers = [e for e in facts.events if e.kind in words.OF_A_TALK]
     if len(answers) > 1 and any(e.answered_at is None and e.occurred_at is None for e in answers):
         several = {people.key(person) for e in answers if (person := facts.people.of(e))}
         answers = [e for e in answers if names_anybody(e)][:1] if len(several) == 1 else []
@@ -431,8 +428,14 @@ def of_the_end(facts: Facts) -> Found | None:
 
 def any_answer(facts: Facts) -> Found | None:
     """Another answer that names somebody."""
-    named = [e for e in facts.events if (e.answered or e.kind in _OF_A_TALK) and names_anybody(e)]
+    named = [e for e in facts.events if (e.answered or e.kind in words.OF_A_TALK) and names_anybody(e)]
     return _employee(facts, named[-1]) if named else None
+
+
+def name_alone(facts: Facts) -> Found | None:
+    """No number, extension or id is told, only how he is called."""
+    found = facts.last("employee_name")
+    return (["", "", "", found[0]], found[1]) if found else None
 
 
 def _employee(facts: Facts, event: CallEvent) -> Found:

@@ -32,6 +32,7 @@ ENDS = frozenset({EXPIRED, SETTLED, ENDED, LOST, RECORDING})
 REAL_ENDS = frozenset({ENDED, LOST})
 SILENCES = frozenset({EXPIRED, SETTLED})
 ANSWERS = frozenset({ANSWERED, TALKING})
+OF_A_TALK = ANSWERS | {TALK_ENDED}
 OF_A_LEG = frozenset({LEG_RINGING, LEG_ENDED, HANGUP})
 
 DIRECTIONS = ("in", "out", "internal", "")

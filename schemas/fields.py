@@ -234,7 +234,7 @@ def _number_in(sent: str) -> str:
 
 
 def phone(sent: str) -> str:
-    """A number for matching: 7XXXXXXXXXX where it is Russian, else its own digits, else the text as sent.
+    """A number for matching: 7XXXXXXXXXX where it is Russian, else its own digits, else its text (a SIP login).
 
     An explicit `+` names the country: +84… is not Russian. +89… and +8 9… are: no country code begins with 89.
     """
@@ -243,7 +243,7 @@ def phone(sent: str) -> str:
         head = _number_in(sent)
         digits = "".join(c for c in head if "0" <= c <= "9")
         if not digits or any(c.isalpha() for c in head):
-            return sent[:32]
+            return head.strip()[:32] or sent[:32]
         foreign = "+" in head[: head.index(digits[0])] and not (len(digits) == 11 and digits.startswith("89"))
     if foreign:
         return digits[:32]

@@ -61,6 +61,7 @@ KIND_OF_MNEMONIC = {
 
 DIRECTION_OF_MNEMONIC = {"incallsession": "in", "outcallsession": "out"}
 
+UNDEFINED = "неопределена"  # «Не определена», the text of a reason that says nothing
 PLAIN = ("normal", "unknown")  # reasons that say no more than that the call ended
 UNWANTED = ("numa_in_black_list", "numa_in_spam_list")  # nobody calls these callers back: never a missed call
 
@@ -112,6 +113,9 @@ class Schema(Identity):
     employee_id = Texts(data_key="employeeid")
     last_talked_employee_id = Text(64, data_key="lasttalkedemployeeid")
     last_answered_employee_id = Text(64, data_key="lastansweredemployeeid")
+    first_talked_employee_id = Text(64, data_key="firsttalkedemployeeid")
+    last_talked_employee_full_name = Text(255, data_key="lasttalkedemployeefullname")
+    last_answered_employee_full_name = Text(255, data_key="lastansweredemployeefullname")
     contact_id = Text(64, data_key="contactid")
     contact_full_name = Text(255, data_key="contactfullname")
     scenario_name = Text(255, data_key="scenarioname")
@@ -143,7 +147,16 @@ _SPELLING = {field.data_key or name: name for name, field in SCHEMA.fields.items
     communication_type contact_group_ids cpn_region_id cpn_region_name scenario_id tp_project visitor_country
     """.split()  # placeholders without a column; the Mgerm template has lost their underscores
 }
-_NO_COLUMN = frozenset({"communicationid", "lostreason"})  # read here, and kept as attributes too
+# Read here and without a column: kept as attributes too
+_NO_COLUMN = frozenset({
+    "communicationid", "lostreason", "legid", "notificationmnemonic", "firsttalkedemployeeid", "lasttalkedemployeefullname",
+    "lastansweredemployeefullname",
+})  # fmt: skip
+_NAME_ALONE = _NO_COLUMN | {"employeefullname"}
+_EMPLOYEE = (
+    "employee_phone_number", "extension_phone_number", "employee_ids", "employee_id", "last_talked_employee_id",
+    "last_answered_employee_id",
+)  # fmt: skip
 
 
 def recognise(delivery: Delivery) -> Fields:
@@ -238,6 +251,7 @@ def _event(delivery: Delivery, zone: tzinfo, sent: Fields, said: dict[str, Any])
     noted = milliseconds(said["notification_time"] or said["notification_timestamp"], zone)
     of_a_leg = kind == words.LEG_RINGING  # its start_time is the call's: the leg rings when the notification is made
     employee_number, employee_ext = phone(said["employee_phone_number"]), said["extension_phone_number"]
+    employee_ids, talker, employee_name = _employee(said)
     return CallEvent(
         feed=delivery.feed,
         provider=PROVIDER,
@@ -255,8 +269,8 @@ def _event(delivery: Delivery, zone: tzinfo, sent: Fields, said: dict[str, Any])
         leg_key=(employee_number or employee_ext) if direction == "in" else "",
         employee_number=employee_number,
         employee_ext=employee_ext,
-        employee_ids=joined(said["employee_ids"] or said["employee_id"]),
-        talker_id=said["last_talked_employee_id"] or said["last_answered_employee_id"],
+        employee_ids=joined(employee_ids),
+        talker_id=talker,
         caller_raw=calling,
         called_raw=called,
         client_name=said["contact_full_name"],
@@ -281,8 +295,8 @@ def _event(delivery: Delivery, zone: tzinfo, sent: Fields, said: dict[str, Any])
         call_source=said["call_source"],
         external_id=said["external_id"],
         notification_name=said["notification_name"],
-        employee_name=said["employee_full_name"],
-        attributes=attributes(sent, SCHEMA, _SPELLING, _NO_COLUMN),
+        employee_name=employee_name,
+        attributes=attributes(sent, SCHEMA, _SPELLING, _no_column(said)),
     )
 
 
@@ -331,10 +345,34 @@ def _direction(route: str, kind: str, said: dict[str, Any]) -> tuple[str, bool]:
     return route, True
 
 
+def _employee(said: dict[str, Any]) -> tuple[tuple[str, ...], str, str]:
+    """(ids of the employees who took part, the id of who talked last, the employee's name). The name of who talked last
+    stands for it where the body tells of nobody else."""
+    first, last = said["first_talked_employee_id"], said["last_talked_employee_id"] or said["last_answered_employee_id"]
+    ids = said["employee_ids"] or said["employee_id"]
+    if not ids and first not in ("", last):
+        ids = tuple(filter(None, (first, last)))
+    talker = said["last_talked_employee_full_name"] or said["last_answered_employee_full_name"]
+    return ids, last, said["employee_full_name"] or (talker if ids in ((), (last,)) else "")
+
+
+def _no_column(said: dict[str, Any]) -> frozenset[str]:
+    """What is also an attribute. An employee's name has a column where anything else tells of him."""
+    return _NO_COLUMN if any(said[name] for name in _EMPLOYEE) else _NAME_ALONE
+
+
 def _lost(kind: str, said: dict[str, Any]) -> bool | None:
-    """`is_lost` true, a non-null `lost_reason`, or the lost event itself = lost (docs/feeds/uis.md)."""
+    """`is_lost` true, a non-null `lost_reason`, or the lost event itself = lost (docs/feeds/uis.md); «Не определена» is no
+    reason where `is_lost` is false."""
     is_lost: bool | None = said["is_lost"]
-    return True if said["lost_reason"] or kind == words.LOST else is_lost
+    if kind == words.LOST or _says_why(said) or (said["lost_reason"] and is_lost is None):
+        return True
+    return is_lost
+
+
+def _says_why(said: dict[str, Any]) -> bool:
+    """Whether `lost_reason` is a reason."""
+    return bool(said["lost_reason"]) and _word(said["lost_reason"]) != UNDEFINED
 
 
 def _answered(kind: str, reason: str, said: dict[str, Any]) -> tuple[bool | None, str]:
@@ -362,7 +400,7 @@ def _hangup_by(kind: str, known: "FinishReason | None", said: dict[str, Any]) ->
     hung up; the remark counts where the reason is not known or says no more than that the call ended."""
     if known and (known.hangup_by or known.reason not in PLAIN):
         return known.hangup_by, False
-    hangup_by = "client" if kind == words.LOST else "employee" if said["lost_reason"] else ""
+    hangup_by = "client" if kind == words.LOST else "employee" if _says_why(said) else ""
     return hangup_by, bool(hangup_by)
 
 
@@ -390,9 +428,7 @@ def reasons() -> dict[str, FinishReason]:
 def _reasons() -> dict[str, FinishReason | None]:
     """The same by mnemonic and by Russian text; «Не определена» says nothing."""
     by_text = {_word(reason.text): reason for reason in reasons().values()}
-    return (
-        by_text | {_word(mnemonic): reason for mnemonic, reason in reasons().items()} | {_word("Не определена"): None}
-    )
+    return by_text | {_word(mnemonic): reason for mnemonic, reason in reasons().items()} | {UNDEFINED: None}
 
 
 @lru_cache(maxsize=1024)

@@ -284,9 +284,11 @@ def right_route(delivery: Delivery, event: CallEvent, keys: set[str]) -> Right:
 
 
 def lacks(event: CallEvent, keys: set[str]) -> str:
-    """Without lost_reason nobody sees that the call was lost, or why."""
-    unclear = event.kind == words.ENDED and not keys & {"islost", "lostreason"}
-    return "no_lost_reason" if (event.lost or unclear) and "lostreason" not in keys else ""
+    """Without lost_reason nobody sees that the call was lost, or why, unless is_lost and finish_reason tell both."""
+    if "lostreason" in keys or event.kind not in words.REAL_ENDS:
+        return ""
+    unclear = event.kind == words.ENDED and "islost" not in keys
+    return "no_lost_reason" if unclear or (event.lost and "finishreason" not in keys) else ""
 
 
 def _mnemonic(delivery: Delivery) -> str:

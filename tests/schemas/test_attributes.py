@@ -39,6 +39,7 @@ WITHOUT_A_COLUMN = {
     "contact_group_ids": ([12, 15], "12,15"),
     "cpn_region_id": (1, "1"),
     "cpn_region_name": ("Москва и Московская область", "Москва и Московская область"),
+    "notification_mnemonic": ("call_session_finished", "call_session_finished"),
     "scenario_id": (90321, "90321"),
     "tp_project": ("Летняя акция", "Летняя акция"),
     "visitor_country": ("Россия", "Россия"),

@@ -83,11 +83,16 @@ NUMBERS = {
         ("8\u00a0(903)\u00a0111-22-33", "79031112233"),
         ("79031112233\u200b", "79031112233"),
     ],
+    "a login without its scheme and host": [
+        ("sip:vasya@example.org", "vasya"),
+        ("<sip:vasya@example.org>", "vasya"),
+        ("anonymous@anonymous.invalid", "anonymous"),
+        ('"Anonymous" <sip:anonymous@anonymous.invalid>', "anonymous"),
+        ("<unknown>", "unknown"),
+    ],
     "no number: as it was sent": [
-        ("sip:vasya@example.org", "sip:vasya@example.org"),
         ("ivanov5x2", "ivanov5x2"),
         ("0334421_office", "0334421_office"),
-        ("anonymous@anonymous.invalid", "anonymous@anonymous.invalid"),
         ("9.0E9", "9.0E9"),
     ],
     "short, long: its own digits": [

@@ -280,12 +280,19 @@ def test_a_wrong_address(notification: str, route: str, right: str, said: dict[s
 
 
 def test_no_lost_reason(service: Service) -> None:
-    edit = ('"lost_reason":{{lost_reason}},\n', "")
+    edit = ('"finish_reason":{{finish_reason}},\n"lost_reason":{{lost_reason}},\n', "")
     post(service, "Завершение звонка", edit, is_lost=True, talk_time_duration=0, wav_call_records=None)
     post(service, "Потерянный звонок", is_lost=True)
     found = findings(service)["no_lost_reason"]
     assert (found["seen"], found["of"]) == (1, 1)
     assert found["paste"] == '"lost_reason":{{lost_reason}}'
+
+
+def test_is_lost_and_finish_reason_tell_as_much_as_lost_reason(service: Service) -> None:
+    edit = ('"lost_reason":{{lost_reason}},\n', "")
+    post(service, "Завершение звонка", edit, is_lost=True, talk_time_duration=0, wav_call_records=None)
+    post(service, "Потерянный звонок", edit)
+    assert findings(service, status=0) == {}
 
 
 def test_no_recording_link(service: Service) -> None:
