@@ -78,6 +78,26 @@ def _networks(text: str) -> tuple[Network, ...]:
         raise ValueError(f"not a list of addresses: {error} (for example 10.0.0.0/8, 192.0.2.7)") from None
 
 
+RUSSIAN, SHORT = "ru", "short"  # of MAKE_CALL_TO, beside prefixes
+
+
+def _destinations(text: str) -> tuple[str, ...]:
+    wanted = tuple(part.removeprefix("+") for part in _split(text))
+    for part in wanted:
+        if part not in (RUSSIAN, SHORT) and not (part.isascii() and part.isdigit()):
+            raise ValueError(f"{part} is neither {RUSSIAN} nor {SHORT} nor the digits that numbers begin with")
+    return wanted
+
+
+def _limit(text: str) -> tuple[int, int]:
+    """So many a minute, so many a day."""
+    parts = _split(text)
+    if len(parts) != 2:
+        raise ValueError("must be two numbers, a minute and a day (for example 10, 300)")
+    minute, day = map(_whole(0), parts)
+    return minute, day
+
+
 def _address(text: str) -> str:
     host, _, port = text.rpartition(":")
     if text.startswith("unix:/") or (host and port.isascii() and port.isdigit() and int(port[:6]) < 65536):
@@ -133,6 +153,10 @@ class Settings:
     uis_call_api_url: str = setting("https://callapi.uiscom.ru/v4.0", _web)
     uis_api_token: str = setting("", secret=True)
     uis_virtual_number: str = setting("")
+    make_call_to: tuple[str, ...] = setting("ru", _destinations)
+    make_call_ext_limit: tuple[int, int] = setting("10, 300", _limit)
+    make_call_total_limit: tuple[int, int] = setting("60, 3000", _limit)
+    contact_questions_minute: int = setting("120", _whole(0))
     api_key: str = setting("", secret=True)
     operator_password: str = setting("", secret=True)
     timezone: ZoneInfo = setting("Europe/Moscow", _zone)

@@ -1,6 +1,6 @@
-"""The `contacts` table: what 1C stores in it, and the card of a caller."""
+"""The `contacts` table: what 1C stores in it, and the card of a caller; and how a row of such a table is written."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -52,37 +52,45 @@ class Contact(NamedTuple):
 def store_contacts(db: Database, contacts: Sequence[Contact], at: datetime) -> None:
     """Write exactly these rows for these numbers, whatever spellings of them are there; `at` is wall clock in TIMEZONE. A
     row that is the same already is not written again."""
-    wanted = {contact.client_number: contact for contact in contacts}
     with transaction(db):
-        stored = _stored(db, list(wanted))
-        surplus = [row.id for rows in stored.values() for row in rows[1:]]
-        if surplus:
-            Contacts.delete().where(Contacts.id.in_(surplus)).execute(db)
-        for number, rows in stored.items():
-            if rows[0][1:4] != wanted[number] or len(rows) > 1:
-                fields = {**wanted[number]._asdict(), "updated_at": at}
-                Contacts.update(**fields).where(Contacts.id == rows[0].id).execute(db)
-        new: list[dict[str, Any]] = [
-            {**contact._asdict(), "updated_at": at} for number, contact in wanted.items() if number not in stored
-        ]
-        if not on_mysql(db):  # BIGINT keys do not number themselves there
-            last = Contacts.select(fn.MAX(Contacts.id)).scalar(db) or 0
-            new = [{"id": id, **row} for id, row in enumerate(new, last + 1)]
-        if new:
-            Contacts.insert_many(new).execute(db)
+        put_rows(db, Contacts.client_number, [contact._asdict() for contact in contacts], at, spellings)
 
 
-def _stored(db: Database, numbers: Sequence[str]) -> dict[str, list[Any]]:
-    """Number -> its rows, in whatever spellings, locked to the commit."""
-    of = {spelling.casefold(): number for number in numbers for spelling in spellings(number)}
-    query = (
-        Contacts.select()
-        .where(Contacts.client_number.in_([spelling for number in numbers for spelling in spellings(number)]))
-        .order_by(Contacts.id)
-    )
-    found: dict[str, list[Any]] = {}
-    for row in (query.for_update() if on_mysql(db) else query).namedtuples().execute(db):
-        number = of.get(row.client_number.strip().casefold())  # MariaDB compares without case and end blanks
-        if number is not None:
-            found.setdefault(number, []).append(row)
+def put_rows(
+    db: Database,
+    key: Any,
+    rows: Sequence[dict[str, Any]],
+    at: datetime,
+    spelled: Callable[[str], tuple[str, ...]] = lambda key: (key,),
+) -> None:
+    """In a transaction: one row for each value of the column `key`, with these columns, in a table that 1C writes too. Of
+    several rows of one value, in whatever spelling, the first is kept; of several in `rows` the last counts."""
+    table, wanted = key.model, {row[key.column_name]: row for row in rows}
+    stored = _stored(db, key, list(wanted), spelled)
+    surplus = [row["id"] for there in stored.values() for row in there[1:]]
+    if surplus:
+        table.delete().where(table.id.in_(surplus)).execute(db)
+    for value, there in stored.items():
+        if len(there) > 1 or not wanted[value].items() <= there[0].items():
+            table.update(**wanted[value], updated_at=at).where(table.id == there[0]["id"]).execute(db)
+    new: list[dict[str, Any]] = [{**row, "updated_at": at} for value, row in wanted.items() if value not in stored]
+    if not on_mysql(db):  # BIGINT keys do not number themselves there
+        last = table.select(fn.MAX(table.id)).scalar(db) or 0
+        new = [{"id": id, **row} for id, row in enumerate(new, last + 1)]
+    if new:
+        table.insert_many(new).execute(db)
+
+
+def _stored(
+    db: Database, key: Any, values: Sequence[str], spelled: Callable[[str], tuple[str, ...]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Value of the column -> its rows, in whatever spellings, locked to the commit."""
+    of = {spelling.casefold(): value for value in values for spelling in spelled(value)}
+    sought = [spelling for value in values for spelling in spelled(value)]
+    query = key.model.select().where(key.in_(sought)).order_by(key.model.id)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in (query.for_update() if on_mysql(db) else query).dicts().execute(db):
+        value = of.get(row[key.column_name].strip().casefold())  # MariaDB compares without case and end blanks
+        if value is not None:
+            found.setdefault(value, []).append(row)
     return found

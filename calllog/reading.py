@@ -62,26 +62,6 @@ def story(db: Database, id: int) -> Story | None:
     return Story(row[0], legs, recordings, attributes, events, fold(events).sources if events else {})
 
 
-def employee(db: Database, provider: str, ext: str) -> tuple[str, str]:
-    """Who an extension is: (the provider's id, "" where calls name several at once; number), as the newest call that shows
-    either."""
-    rows = (
-        Calls.select(Calls.employee_ids, Calls.employee_number)
-        .where(
-            Calls.provider == provider,
-            Calls.employee_ext == ext,
-            (Calls.employee_number != "") | ((Calls.employee_ids != "") & ~Calls.employee_ids.contains(",")),
-        )
-        .order_by(Calls.change_no.desc())
-        .limit(1)
-        .tuples()
-        .execute(db)
-    )
-    for ids, number in rows:
-        return "" if "," in ids else ids, number
-    return "", ""
-
-
 def call_of(db: Database, event_key: str) -> int | None:
     """The id of the call that has this event."""
     found: int | None = CallEvents.select(CallEvents.call_id).where(CallEvents.event_key == event_key).scalar(db)

@@ -8,7 +8,7 @@ from flask.cli import with_appcontext
 
 import config
 import models
-from calllog import batch, database
+from calllog import batch, database, employees
 from cli import terminal
 from config import Settings, Stop
 from inbox.state import disks, node_state
@@ -31,6 +31,7 @@ def command(send: bool) -> None:
     for what, test in (
         ("inbox", _check_inbox),
         ("call log", _check_call_log),
+        ("employees", _check_employees),
         ("disk", _check_disk),
         ("clock", _check_clock),
     ):
@@ -77,6 +78,19 @@ def _check_call_log(settings: Settings) -> str:
         if row is None:
             raise batch.SchemaDiffers("a copy that was broken off: flask db copy --again")
     return f"schema version {found.version}, change_no {row[0]}"
+
+
+def _check_employees(settings: Settings) -> str:
+    """What click to call goes by, and what recent calls show otherwise: for somebody to confirm, nothing is wrong."""
+    if not settings.uis_api_token:
+        return "not needed without UIS_API_TOKEN"
+    db = database.open_database(settings.database_url)
+    with db.connection_context():
+        found = employees.proposals(db)
+    if not found:
+        return "as recent calls show them"
+    shown = [f"{one.ext!r}: {one.number!r}, id {one.id!r}" for one in found]
+    return f"recent calls show {len(found)} extensions otherwise; confirm them at /click-to-call: {'; '.join(shown)}"
 
 
 def _check_disk(settings: Settings) -> str:

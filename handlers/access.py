@@ -125,6 +125,24 @@ def parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return mapped or address
 
 
+def is_insider() -> bool:
+    """Whether the state of this node may be told: to this host (a peer on a unix socket has no address), to a trusted proxy
+    that asks for itself, to whoever has the API key."""
+    settings = connector().settings
+    text = client_address(settings)
+    address = parsed(text)
+    if not text or (address is not None and address.is_loopback):
+        return True
+    if address is not None and any(address in network for network in settings.trusted_proxies):
+        return True
+    return bool(settings.api_key) and known([_bearer()], (settings.api_key,))
+
+
+def _bearer() -> str:
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
+
+
 def api_refusal() -> Response | None:
     """Why this caller may not use /api/* (Authorization: Bearer API_KEY), or None when it may."""
     key = connector().settings.api_key
@@ -132,8 +150,7 @@ def api_refusal() -> Response | None:
         message = "Обращения 1С выключены: администратор не задал API_KEY."
         log.warning("api: closed, a request from %s was refused; set API_KEY to open it", sender())
         return turn_away("api", 403, "api_closed", message)
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and known([given.strip()], (key,)):
+    if known([_bearer()], (key,)):
         return None
     message = "Ключ API неверный или не передан: нужен заголовок Authorization: Bearer <API_KEY>."
     log.warning("api: refused %s: wrong or no key", sender())

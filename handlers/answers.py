@@ -12,7 +12,9 @@ from calllog.asking import Desk, LatestChanges
 from config import Settings
 from forwarder import Forwarder
 from inbox import IGNORED, Inbox, Outcome
+from inbox.state import Probe
 from schemas.reading import Refusal
+from server.limit import MinuteLimit
 
 log = logging.getLogger("connector.webhook")
 
@@ -25,7 +27,8 @@ class Connector:
 
     def __init__(self, settings: Settings, inbox: Inbox, forwarder: "Forwarder", desk: Desk) -> None:
         self.settings, self.inbox, self.forwarder, self.desk = settings, inbox, forwarder, desk
-        self.latest_changes = LatestChanges(desk)
+        self.latest_changes, self.probe = LatestChanges(desk), Probe(settings, inbox)
+        self.questions = {feed: MinuteLimit(settings.contact_questions_minute) for feed in settings.feeds}
 
 
 def connector() -> Connector:

@@ -6,6 +6,7 @@ from flask import Response
 
 from calllog.asking import Away
 from calllog.contacts import card
+from handlers.access import sender
 from handlers.answers import answer, connector
 from handlers.webhook import log, store
 from schemas.crm import Crm
@@ -27,7 +28,12 @@ def answer_crm(
 
 
 def _card(feed: str, phone: str) -> Response:
-    """Whose number it is; nobody's while the call log does not answer."""
+    """Whose number it is; nobody's while the call log does not answer, nor when so many ask that somebody may be reading
+    out the client base."""
+    if not connector().questions[feed].one_more():
+        log.warning("%s: a contact card was left blank for %s: CONTACT_QUESTIONS_MINUTE is reached", feed, sender())
+        connector().inbox.refuse(feed, "too_many_questions", "Вопросов о контактах больше CONTACT_QUESTIONS_MINUTE.")
+        return answer(200, {})
     try:
         return answer(200, connector().desk.ask(card, phone))
     except Away as away:

@@ -6,9 +6,10 @@ from typing import Any
 
 from flask import Blueprint, Response
 
+from handlers.access import is_insider
 from handlers.answers import RETRY_AFTER_SECONDS, answer, connector
 from inbox import Unavailable
-from inbox.state import NodeState, node_state, probe
+from inbox.state import NodeState, node_state
 
 bp = Blueprint("health", __name__)
 
@@ -21,13 +22,17 @@ def healthz() -> Response:
 
 @bp.get("/readyz")
 def readyz() -> Response:
-    """503 only when the inbox cannot store; the call log's state is a field, as the forwarder last saw it."""
+    """503 only when the inbox cannot store; the call log's state is a field, as the forwarder last saw it. A stranger is
+    told ready or not, and nothing else."""
     here = connector()
+    more = is_insider()
     try:
-        probe(here.settings, here.inbox)
-        return answer(200, {"status": "ready", **_body(node_state(here.settings, here.inbox), here.settings.timezone)})
+        here.probe.ensure()
+        body = _body(node_state(here.settings, here.inbox), here.settings.timezone) if more else {}
+        return answer(200, {"status": "ready", **body})
     except (Unavailable, OSError, sqlite3.Error) as error:
-        return answer(503, {"status": "unavailable", "inbox": str(error)}, {"Retry-After": RETRY_AFTER_SECONDS})
+        why = {"inbox": str(error)} if more else {}
+        return answer(503, {"status": "unavailable", **why}, {"Retry-After": RETRY_AFTER_SECONDS})
 
 
 def _body(state: NodeState, zone: tzinfo) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """Click to call for 1C: POST /api/make-call asks a provider to connect an employee with a client.
 
+Nothing that a notification said is dialled: what an extension stands for comes from the request or from the table
+`employees`. Only numbers of MAKE_CALL_TO are, no more of them than the limits allow, and each attempt is kept.
 A call that may have been placed is never tried again: a request_id is claimed on disk before anything is dialled, and an
 unknown outcome is answered 504. The addresses are the settings' own, never the caller's.
 """
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
@@ -13,10 +16,12 @@ from flask import Blueprint, Response, abort, request
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from calllog.asking import Away
-from calllog.reading import employee
-from handlers.access import api_refusal
+from calllog.employees import employee
+from config import RUSSIAN, SHORT
+from handlers.access import api_refusal, client_address
 from handlers.answers import Connector, answer, connector, refusal
 from handlers.webhook import log
+from inbox.orders import NOT_ALLOWED, NOT_KNOWN, OVER_LIMIT, PLACED, REFUSED_BY_PROVIDER, Attempt, Claim, Limits
 from providers import uis, xvb
 from providers.http import Refused, Unknown
 from schemas.fields import phone
@@ -76,21 +81,41 @@ def _once(order: dict[str, Any]) -> Result:
         first = here.inbox.placement(request_id)
         if first is not None:  # before anything is asked of settings or of the call log, which may be away by now
             return _first(*first)
+    _ensure_allowed(here, order, "to", order["to"])
     dial = DIALS[order["provider"]](here, order)  # aborts before the claim: the request_id may be used again
-    if request_id:
-        first = here.inbox.claim(request_id)
-        if first is not None:
-            return _first(*first)
+    claim = _claim(here, order)
+    if claim.first is not None:
+        return _first(*claim.first)
     try:
-        result = Result(200, {"status": "placed", **dial()})
+        outcome, result = PLACED, Result(200, {"status": PLACED, **dial()})
     except Refused as words:
-        result = Result(502, {"error": "provider_refused", "message": f"Провайдер отказал: {words}"})
+        body = {"error": REFUSED_BY_PROVIDER, "message": f"Провайдер отказал: {words}"}
+        outcome, result = REFUSED_BY_PROVIDER, Result(502, body)
     except Unknown as words:
-        result = _unknown(words)
-    log.info("make-call: %s answered %d", order["provider"], result.status)
-    if request_id:
-        here.inbox.placed(request_id, result.status, json.dumps(result.body, ensure_ascii=False))
+        outcome, result = NOT_KNOWN, _unknown(words)
+    log.info("make-call: %s from %r to %s: %s", order["provider"], order["ext"], _masked(phone(order["to"])), outcome)
+    here.inbox.placed(claim.id, outcome, request_id, result.status, json.dumps(result.body, ensure_ascii=False))
     return result
+
+
+def _claim(here: Connector, order: dict[str, Any]) -> Claim:
+    """An attempt that is on disk, or the first answer; aborts where a limit is reached."""
+    settings = here.settings
+    claim = here.inbox.claim(
+        _attempt(here, order), Limits(settings.make_call_ext_limit, settings.make_call_total_limit)
+    )
+    if claim.over:
+        who, span = LIMITS[claim.over]
+        log.warning("make-call: refused from %r: the limit %s is reached", order["ext"], claim.over)
+        here.inbox.refuse("api", OVER_LIMIT, f"Слишком много заказанных звонков {who} {span}.")
+        message = f"Слишком много заказанных звонков {who} {span}: номер не набирается. Предел задаёт администратор."
+        abort(refusal(429, OVER_LIMIT, message, {"Retry-After": "60"}))
+    return claim
+
+
+def _attempt(here: Connector, order: dict[str, Any], number: str = "") -> Attempt:
+    dialled = phone(number or order["to"])
+    return Attempt(order["provider"], order["ext"], dialled, order["request_id"], client_address(here.settings))
 
 
 def _first(status: int | None, body: str) -> Result:
@@ -102,6 +127,44 @@ def _first(status: int | None, body: str) -> Result:
 def _unknown(words: object) -> Result:
     message = f"Неизвестно, состоялся ли вызов ({words}): повторно номер не набирается, проверьте телефон."
     return Result(504, {"error": "outcome_unknown", "message": message})
+
+
+# -------------------------------------------------------------------------------------------------- where one may call
+
+LIMITS = {  # inbox.orders.Claim.over, and how to say it
+    "ext_minute": ("с этого добавочного", "за минуту"),
+    "ext_day": ("с этого добавочного", "за сутки"),
+    "all_minute": ("всеми вместе", "за минуту"),
+    "all_day": ("всеми вместе", "за сутки"),
+}
+# 803 and 809 are premium numbers; +7 6 and +7 7 are not Russia's
+_RUSSIAN = re.compile(r"7(?:[349]\d\d|8[1-9]\d|80[04])\d{7}")
+_SHORTEST = 7  # digits; anything shorter is an extension or a special number
+
+
+def _ensure_allowed(here: Connector, order: dict[str, Any], field: str, number: str) -> None:
+    """Aborts where MAKE_CALL_TO does not let the number be dialled."""
+    if allowed(phone(number), here.settings.make_call_to):
+        return
+    log.warning("make-call: refused from %r: MAKE_CALL_TO does not list %s", order["ext"], _masked(phone(number)))
+    here.inbox.not_allowed(_attempt(here, order, number))
+    here.inbox.refuse("api", NOT_ALLOWED, "Номера нет среди разрешённых (настройка MAKE_CALL_TO).")
+    message = f"Поле {field}: по этому направлению звонить нельзя (настройка MAKE_CALL_TO): номер не набирается."
+    abort(answer(403, {"error": NOT_ALLOWED, "field": field, "message": message}))
+
+
+def allowed(number: str, wanted: tuple[str, ...]) -> bool:
+    """Whether a normalised number is one of MAKE_CALL_TO."""
+    if len(number) < _SHORTEST:
+        return SHORT in wanted
+    if RUSSIAN in wanted and _RUSSIAN.fullmatch(number):
+        return True
+    return any(number.startswith(prefix) for prefix in wanted if prefix not in (RUSSIAN, SHORT))
+
+
+def _masked(number: str) -> str:
+    """For the log, whatever the number's length: logs.py masks those of ten digits and more."""
+    return number if len(number) < _SHORTEST else f"{number[:4]}***{number[-2:]}" if len(number) < 10 else number
 
 
 # --------------------------------------------------------------------------------------------------------------- orders
@@ -197,11 +260,11 @@ def _uis(here: Connector, order: dict[str, Any]) -> Dial:
 
 
 def _uis_employee(here: Connector, order: dict[str, Any]) -> tuple[str, str]:
-    """(id, number) of who is to be called first: as the order has them, else as the newest call that shows them."""
+    """(id, number) of who is to be called first: as the order has them, else as the table `employees` does."""
     employee_id, number = order["employee_id"], order["employee_number"]
     if not employee_id and not number:
         try:
-            employee_id, number = here.desk.ask(employee, "uis", order["ext"])
+            employee_id, number = here.desk.ask(employee, order["ext"])
         except Away:
             message = "Поле employee_id или employee_number: журнал звонков сейчас недоступен, укажите одно из них."
             _wrong("employee_id", message)
@@ -209,10 +272,12 @@ def _uis_employee(here: Connector, order: dict[str, Any]) -> tuple[str, str]:
         employee_id = ""
     if not employee_id and not number:
         message = (
-            f"Поле employee_id или employee_number: из уведомлений ещё не известно, чей добавочный {order['ext']}. "
-            "Укажите одно из них."
+            f"Поле employee_id или employee_number: чей добавочный {order['ext']}, в таблице employees не сказано. "
+            "Впишите его туда или укажите одно из этих полей."
         )
         _wrong("employee_id", message)
+    if len(phone(number)) > _SHORTEST:  # up to seven digits: a SIP line of UIS's own
+        _ensure_allowed(here, order, "employee_number", number)
     return employee_id, number
 
 

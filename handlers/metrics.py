@@ -3,7 +3,6 @@
 docs/contract.md section 5 has the names, docs/operations.md what to do when deploy/alerts.yml rings.
 """
 
-import sqlite3
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,7 +16,8 @@ from forwarder import TROUBLES
 from handlers.access import STRANGERS, api_refusal, client_address, parsed
 from handlers.answers import connector, on_inbox_error
 from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, REFUSED, REPLACED, TROUBLE, Inbox, Unavailable, now
-from inbox.state import node_state, probe
+from inbox.orders import NOT_ALLOWED, OVER_LIMIT
+from inbox.state import Probe, node_state
 
 bp = Blueprint("metrics", __name__)
 
@@ -30,7 +30,7 @@ def metrics() -> Response:
     if stranger is not None:
         return stranger
     try:
-        text = generate_latest(Tables(here.settings, here.inbox))
+        text = generate_latest(Tables(here.settings, here.inbox, here.probe))
     except OSError as error:
         return on_inbox_error(error)
     return Response(text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
@@ -45,8 +45,8 @@ class Tables(Collector):
     """One NodeState as metrics. What alerts count from is there as 0 before it first happens: an
     increase from nothing is none to Prometheus."""
 
-    def __init__(self, settings: Settings, inbox: Inbox) -> None:
-        self.settings, self.inbox = settings, inbox
+    def __init__(self, settings: Settings, inbox: Inbox, probe: Probe) -> None:
+        self.settings, self.inbox, self.probe = settings, inbox, probe
 
     def collect(self) -> Iterator[Metric]:
         """Every metric. Raises sqlite3.Error or OSError when the inbox cannot be read."""
@@ -54,6 +54,8 @@ class Tables(Collector):
         feeds = sorted(name for name, feed in self.settings.feeds.items() if not feed.closed)
         deliveries = {(feed, state): 0 for feed in feeds for state in (RECEIVED, FORWARDED, IGNORED, DEAD)}
         refusals = {(feed, reason): 0 for feed in [*feeds, "api"] for reason in STRANGERS}
+        refusals |= {("api", reason): 0 for reason in (NOT_ALLOWED, OVER_LIMIT)}
+        refusals |= {(feed, "too_many_questions"): 0 for feed in feeds}
         errors = {(reason,): 0 for reason in TROUBLES}
         replaced = 0
         for feed, outcome, reason, total, _, _ in state.counters:
@@ -95,8 +97,8 @@ class Tables(Collector):
 
     def _accepting(self) -> bool:
         try:
-            probe(self.settings, self.inbox)
-        except (Unavailable, OSError, sqlite3.Error):
+            self.probe.ensure()
+        except Unavailable:
             return False
         return True
 

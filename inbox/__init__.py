@@ -23,6 +23,7 @@ from inbox.deliveries import (
 )
 from inbox.file import REPLACED, TROUBLE, InboxFile
 from inbox.looking import DeadGroup, Look, Looking, Row
+from inbox.orders import Orders
 from inbox.writer import MOST_WAITING, STORED_WITHIN_SECONDS, Ticket, Unavailable, Writer
 
 __all__ = [
@@ -74,9 +75,12 @@ class Inbox:
         self.position, self.reach = life.position, life.reach
         self.requeue, self.take_up, self.replay = life.requeue, life.take_up, life.replay
         self.past, self.purge, self.erase, self.erase_mentions = life.past, life.purge, life.erase, life.erase_mentions
-        self.claim, self.placement, self.placed = life.claim, life.placement, life.placed
         self.delivery, self.deliveries, self.with_event = life.delivery, life.deliveries, life.with_event
         self.pages, self.stream = life.pages, life.stream
+
+        orders = Orders(file)
+        self.claim, self.placement, self.placed = orders.claim, orders.placement, orders.placed
+        self.not_allowed, self.attempts = orders.not_allowed, orders.attempts
 
         looking = Looking(file)
         self.browse, self.dead_groups, self.dead_like = looking.browse, looking.dead_groups, looking.dead_like

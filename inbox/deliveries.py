@@ -159,7 +159,8 @@ class Deliveries:
 
     def purge(self, before: int, dead: bool | int = False) -> dict[str, int]:
         """Delete forwarded and ignored deliveries received before the moment, dead ones only with `dead` (or before a
-        moment of their own), waiting ones never; returns how many of each state. Answers to make-call go with them."""
+        moment of their own), waiting ones never; returns how many of each state. What is kept of click to call goes with
+        them."""
         statement = (
             "DELETE FROM deliveries WHERE id IN "
             "(SELECT id FROM deliveries WHERE state = ? AND received_at < ? ORDER BY id LIMIT ?)"
@@ -167,15 +168,18 @@ class Deliveries:
         gone = {state: self._in_bites(statement, (state, at)) for state, at in _terms(before, dead).items()}
         with self._file.writing() as db:
             placements = db.execute("DELETE FROM placements WHERE placed_at < ?", (before,)).rowcount
-        return gone | ({"placements": placements} if placements else {})
+            attempts = db.execute("DELETE FROM attempts WHERE tried_at < ?", (before,)).rowcount
+        return gone | {name: count for name, count in (("placements", placements), ("attempts", attempts)) if count}
 
     def past(self, before: int, dead: bool | int = False) -> dict[str, int]:
         """How many `purge` would delete."""
         db = self._file.connection()
         count = "SELECT count(*) FROM deliveries WHERE state = ? AND received_at < ?"
         there = {state: db.execute(count, (state, at)).fetchone()[0] for state, at in _terms(before, dead).items()}
-        placements = db.execute("SELECT count(*) FROM placements WHERE placed_at < ?", (before,)).fetchone()[0]
-        return there | ({"placements": placements} if placements else {})
+        for table, moment in (("placements", "placed_at"), ("attempts", "tried_at")):
+            old = db.execute(f"SELECT count(*) FROM {table} WHERE {moment} < ?", (before,)).fetchone()[0]
+            there |= {table: old} if old else {}
+        return there
 
     def _in_bites(self, statement: str, values: tuple[Any, ...]) -> int:
         """Run a statement whose last parameter is a LIMIT until it finds no more; returns how many rows it changed."""
@@ -193,12 +197,13 @@ class Deliveries:
             return db.executemany("DELETE FROM deliveries WHERE id = ?", [(id,) for id in ids]).rowcount
 
     def erase_mentions(self, mentioned: Callable[[str], bool]) -> dict[str, int]:
-        """Beside the deliveries: placements whose answer mentions somebody are deleted, a counter's last message and the
-        facts that do are emptied; returns how many of each."""
+        """Beside the deliveries: placements and attempts that mention somebody are deleted, a counter's last message and
+        the facts that do are emptied; returns how many of each."""
         done = {}
         with self._file.writing(synchronous="FULL") as db:
             for table, key, text, change in (
                 ("placements", "request_id", "answer", "DELETE FROM placements WHERE request_id = ?"),
+                ("attempts", "id", "number", "DELETE FROM attempts WHERE id = ?"),
                 ("counters", "last_message", "last_message",
                  "UPDATE counters SET last_message = '' WHERE last_message = ?"),
                 ("facts", "value", "value", "UPDATE facts SET value = '' WHERE value = ? AND name = 'call_log_message'"),
@@ -206,32 +211,6 @@ class Deliveries:
                 rows = db.execute(f"SELECT DISTINCT {key}, {text} FROM {table}").fetchall()
                 done[table] = db.executemany(change, [(key,) for key, words in rows if mentioned(words)]).rowcount
         return {table: max(0, changed) for table, changed in done.items()}
-
-    # ------------------------------------------------------------------------------------------ click to call
-
-    def claim(self, request_id: str) -> tuple[int | None, str] | None:
-        """None when this request_id was never seen: it is ours now, synced before anything is dialled. Else the first
-        answer (status, JSON), with status None while nobody knows it."""
-        with self._file.writing("FULL") as db:
-            mine = db.execute("INSERT OR IGNORE INTO placements VALUES (?, ?, NULL, '')", (request_id, now())).rowcount
-            if mine:
-                return None
-            first = db.execute("SELECT status, answer FROM placements WHERE request_id = ?", (request_id,)).fetchone()
-            return first[0], first[1]
-
-    def placement(self, request_id: str) -> tuple[int | None, str] | None:
-        """The first answer to this request_id, as `claim` returns it; claims nothing."""
-        row = self._file.connection().execute(
-            "SELECT status, answer FROM placements WHERE request_id = ?", (request_id,)
-        ).fetchone()  # fmt: skip
-        return (row[0], row[1]) if row else None
-
-    def placed(self, request_id: str, status: int, answer: str) -> None:
-        """Keep what became of it."""
-        with self._file.writing() as db:
-            db.execute(
-                "UPDATE placements SET status = ?, answer = ? WHERE request_id = ?", (status, answer, request_id)
-            )
 
     # ---------------------------------------------------------------------------------------------- reading
 

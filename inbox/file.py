@@ -70,6 +70,20 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WI
     """
 CREATE INDEX IF NOT EXISTS deliveries_turn ON deliveries (feed) WHERE state = 'received';
 """,
+    # an account of click to call; beside placements, into which the release before writes every column by position
+    """
+CREATE TABLE IF NOT EXISTS attempts (
+    id INTEGER PRIMARY KEY,
+    tried_at INTEGER NOT NULL,
+    provider TEXT NOT NULL,
+    ext TEXT NOT NULL,
+    number TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    client_address TEXT NOT NULL,
+    outcome TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX IF NOT EXISTS attempts_tried ON attempts (tried_at);
+""",
 )
 USER_VERSION = len(STEPS)
 COUNT = """
@@ -268,6 +282,7 @@ class InboxFile:
             bring_up(db)
             node = f"{socket.gethostname()[:58]}-{secrets.token_hex(2)}"
             db.execute("INSERT OR IGNORE INTO facts VALUES ('node', ?)", (node,))
+            db.execute("INSERT OR IGNORE INTO facts VALUES ('page_secret', ?)", (secrets.token_hex(16),))
         if lost:
             done = (
                 f"the inbox is gone (there was one by {self._made}): a new one was made, what waited in the old is lost"

@@ -132,7 +132,7 @@ def _merge_facts(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
     if new.execute(reached).fetchone() <= old.execute(reached).fetchone():  # a copy's position may be of yesterday
         positions = old.execute("SELECT name, value FROM facts WHERE name IN ('position', 'reached')").fetchall()
         new.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", positions)
-    for table in ("facts", "placements", "counters"):
+    for table in ("facts", "placements", "attempts", "counters"):
         for row in old.execute(f"SELECT * FROM {table}").fetchall():
             new.execute(f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(row))})", row)
 

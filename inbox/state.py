@@ -4,13 +4,16 @@ Readyz, metrics, the page, `flask check`, feed_status and the forwarder's warnin
 """
 
 import shutil
+import sqlite3
+import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from calllog import database
 from config import Settings
-from inbox import UNKNOWN_FEED, Inbox, now
+from inbox import UNKNOWN_FEED, Inbox, Unavailable, now
 
 # The disk is low when less is left than a tenth of it, and less than this. A delivery with a body of 750 bytes takes 1 KiB
 # of the inbox, and with an SQLite call log 1 KiB of that: at 100,000 a day 5 GiB last three weeks, a tenth of the smallest
@@ -50,9 +53,30 @@ def disks(settings: Settings) -> list[Disk]:
     return list(found.values())
 
 
-def probe(settings: Settings, inbox: Inbox) -> None:
-    """Store as a delivery would be, with room for one body (its pages, and the log's copy of them). Raises Unavailable."""
-    inbox.probe(room=2 * settings.max_body_bytes)
+class Probe:
+    """Whether a delivery could be stored now, tried at most once a second in a process: anybody may ask /readyz."""
+
+    FRESH_SECONDS = 1.0
+
+    def __init__(self, settings: Settings, inbox: Inbox) -> None:
+        self._settings, self._inbox = settings, inbox
+        self._trying = threading.Lock()
+        self._tried_at = -float("inf")
+        self._error: Exception | None = None
+
+    def ensure(self) -> None:
+        """Store as a delivery would be, with room for one body (its pages, and the log's copy of them). Raises Unavailable,
+        as the last try did where that is fresh."""
+        with self._trying:
+            if time.monotonic() - self._tried_at > self.FRESH_SECONDS:
+                self._error = None
+                try:
+                    self._inbox.probe(room=2 * self._settings.max_body_bytes)
+                except (Unavailable, OSError, sqlite3.Error) as error:
+                    self._error = error
+                self._tried_at = time.monotonic()
+            if self._error is not None:
+                raise Unavailable(str(self._error)) from self._error
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The operator page."""
 
+from handlers.page import dialling
 from handlers.page.views import bp
 
-__all__ = ["bp"]
+__all__ = ["bp", "dialling"]

@@ -1,11 +1,15 @@
 """Who may see the operator page (OPERATOR_PASSWORD), who may press its buttons, what a browser may do with an answer."""
 
+import hashlib
+import hmac
 import ipaddress
 import logging
+import secrets
 import sqlite3
 import threading
 import time
 from collections import OrderedDict
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, g, render_template, request
@@ -17,6 +21,8 @@ from handlers.answers import Connector, connector
 
 log = logging.getLogger("connector.page")
 
+COOKIE = "connector"
+COOKIE_SECONDS, RENEWED_SECONDS = 90 * 86_400, 86_400
 FORM_BYTES = 10_000  # of a command's body
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -72,6 +78,7 @@ def protect(bp: Blueprint) -> None:
     """Put the guard before every route of the page, the headers on every answer, and errors into the page's own words."""
     bp.before_request(_guard)
     bp.after_request(_headers)
+    bp.after_request(_remember_browser)
     bp.register_error_handler(sqlite3.Error, _inbox_away)
     bp.register_error_handler(HTTPException, _http_error)
 
@@ -92,7 +99,9 @@ def _guard() -> Response | None:
         return sentence(
             403, "Страница закрыта", "Администратор не задал OPERATOR_PASSWORD. Задайте его и перезапустите сервис."
         )
-    if guesses.locked(address):
+    g.browser = _browser(here)
+    guesser = g.browser.id if g.browser else address  # not whoever guesses beside it, behind the same NAT
+    if guesses.locked(guesser):
         _refuse(here, "locked_out", "Слишком много неверных паролей с этого адреса.")
         minutes = Guesses.SECONDS // 60
         locked = sentence(429, "Слишком много неверных паролей", f"Подождите {minutes} минут и попробуйте снова.")
@@ -101,7 +110,7 @@ def _guard() -> Response | None:
     given = request.authorization
     if given is None or given.type != "basic" or not known([given.password or ""], (password,)):
         if given is not None:
-            guesses.wrong(address)
+            guesses.wrong(guesser)
             _refuse(here, "wrong_password", "Неверный пароль страницы оператора.")
         text = "Имя — любое, пароль — OPERATOR_PASSWORD из настроек коннектора: спросите у администратора."
         unauthorized = sentence(401, "Нужен пароль", text)
@@ -115,6 +124,42 @@ def _guard() -> Response | None:
             return sentence(403, "Команда не выполнена", text)
     g.operator = True  # only from here on: the menu
     return None
+
+
+class Browser(NamedTuple):
+    """A browser that has once given the right password, by its signed cookie."""
+
+    id: str
+    since: int  # seconds since 1970 UTC, when the cookie was made or renewed
+
+    def cookie(self, here: Connector) -> str:
+        """The cookie's text. The signature is void under another password."""
+        secret = f"{here.inbox.fact('page_secret')} {here.settings.operator_password}".encode()
+        text = f"{self.id}.{self.since}"
+        return f"{text}.{hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()}"
+
+
+def _browser(here: Connector) -> Browser | None:
+    """The browser whose cookie the request has, None for a stranger. It is let past a lock, not past the password."""
+    given = request.cookies.get(COOKIE, "")
+    id, _, rest = given.partition(".")
+    since = rest.partition(".")[0]
+    if not (since.isascii() and since.isdigit() and len(since) < 12) or time.time() - int(since) > COOKIE_SECONDS:
+        return None
+    browser = Browser(id, int(since))
+    return browser if known([given], (browser.cookie(here),)) else None
+
+
+def _remember_browser(response: Response) -> Response:
+    """Give who has given the right password a cookie, and renew it once a day."""
+    browser, here = g.get("browser"), connector()
+    if g.get("operator") and (browser is None or time.time() - browser.since > RENEWED_SECONDS):
+        text = Browser(browser.id if browser else secrets.token_hex(16), int(time.time())).cookie(here)
+        scheme = request.headers.get("X-Forwarded-Proto") or urlsplit(here.settings.public_url).scheme
+        response.set_cookie(
+            COOKIE, text, COOKIE_SECONDS, secure=scheme == "https", httponly=True, samesite="Strict", path="/"
+        )
+    return response
 
 
 def _refuse(here: Connector, code: str, message: str) -> None:

@@ -67,7 +67,7 @@ def _feeds(here: Connector, state: NodeState) -> list[dict[str, Any]]:
 _asking = threading.Lock()
 
 
-def _ask(query: Callable[..., Any], *about: Any) -> tuple[Any, bool]:
+def ask(query: Callable[..., Any], *about: Any) -> tuple[Any, bool]:
     """(the call log's answer or None, whether it is away). One of a worker's two places at the desk at the most, however
     many tabs are open: the other is for contact cards and 1C."""
     if not _asking.acquire(timeout=TURN_SECONDS):
@@ -85,7 +85,7 @@ def _ask(query: Callable[..., Any], *about: Any) -> tuple[Any, bool]:
 def index() -> str:
     """How things are now."""
     here = connector()
-    found, away = _ask(search, Wanted(), 10)
+    found, away = ask(search, Wanted(), 10)
     state = node_state(here.settings, here.inbox)
     rows, _ = here.inbox.browse(limit=10)
     return render_template(
@@ -111,7 +111,7 @@ def call_list() -> str:
         until=days["until"] + timedelta(days=1, seconds=-1) if days["until"] else None,
         before=_position(request.args.get("before", "")),
     )
-    found, away = _ask(search, wanted)
+    found, away = ask(search, wanted)
     providers = sorted({feed.provider for feed in schemas.feeds().values()})
     on = f"{found.on[0].isoformat()}_{found.on[1]}" if found and found.on else None
     return render_template(
@@ -139,7 +139,7 @@ def call(id: int) -> Response | str:
     """A call's whole story: what came, what it was understood as, which event gave which column, and why."""
     here = connector()
     try:
-        story, away = _ask(reading.story, min(id, LAST_ID))
+        story, away = ask(reading.story, min(id, LAST_ID))
     except ValueError:  # call_events of a newer release
         return sentence(503, "Звонок не прочитать", "Его записала более новая версия коннектора.")
     if away:
@@ -200,7 +200,7 @@ def delivery(id: int) -> Response | str:
     became = stored.outcome
     judged, event = understood(stored.delivery, here.settings.feeds)
     arrives_here = judged.reason != UNKNOWN_FEED
-    call_id, away = _ask(call_of, became.event_key) if became.event_key else (None, False)
+    call_id, away = ask(call_of, became.event_key) if became.event_key else (None, False)
     return render_template(
         "delivery.html",
         stored=stored,

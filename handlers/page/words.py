@@ -99,7 +99,20 @@ CODES = {
     "bad_request": "запрос не по правилам HTTP",
     "wrong_password": "неверный пароль этой страницы",
     "locked_out": "слишком много неверных паролей",
+    "destination_not_allowed": "звонок в неразрешённом направлении",
+    "too_many_calls": "слишком много заказанных звонков",
+    "too_many_questions": "слишком много вопросов, чей номер",
     "foreign_form": "команда пришла не с этой страницы",
+}
+
+# What became of an attempt to call (inbox/orders.py).
+ORDERS = {
+    "": "набирается, или служба остановилась, не узнав итога",
+    "placed": "вызов принят провайдером",
+    "provider_refused": "провайдер отказал",
+    "outcome_unknown": "итог неизвестен",
+    "destination_not_allowed": "не набран: направление не разрешено",
+    "too_many_calls": "не набран: слишком много звонков",
 }
 
 # Fields of CallEvent that are no column of `calls`, and a column whose comment in models.py is no name for it.

@@ -55,6 +55,23 @@ def card(service: Service, phone: str) -> Any:
     return answer.json()
 
 
+# -------------------------------------------------------------------------------------------------------- how many ask
+
+
+def test_no_more_than_120_questions_a_minute_are_answered_whichever_worker_is_asked(tmp_path: Path):
+    with Service(tmp_path / "s", CONTACT_QUESTIONS_MINUTE="", OPERATOR_PASSWORD="a-long-password") as service:
+        service.start()
+        write(service, ("79201110000", "Вася", "100", "2026-03-01 10:00:00"))
+        # each on a connection of its own, so that both workers are asked
+        told = [card(service, "79201110000") for _ in range(130)]
+        assert told == [{"contact_name": "Вася", "responsible": "100"}] * 120 + [{}] * 10
+        refused = 'connector_refusals_total{feed="xvb",reason="too_many_questions"} 10'
+        until(lambda: refused in service.get("/metrics").text, "the refusals are counted")
+        page = requests.get(service.url, auth=("", "a-long-password"), timeout=30)
+        assert "слишком много вопросов, чей номер" in page.text
+        service.logs("CONTACT_QUESTIONS_MINUTE is reached")
+
+
 # -------------------------------------------------------------------------------------------------------- who it is
 
 

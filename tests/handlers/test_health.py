@@ -1,5 +1,6 @@
 """/healthz, /readyz and feed_status: what is wrong is told, and tells nobody to go away who need not."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,24 @@ def test_readyz_tells_what_waits_what_is_dead_and_who_forwards(sqlite_service: S
     assert said["dead"] >= 1
     assert said["silent_feeds"] == []
     assert said["call_log"]["seen_at"]
+
+
+def test_a_stranger_is_told_ready_and_nothing_else_and_asks_the_disk_once_a_second(tmp_path: Path) -> None:
+    stranger, key = {"X-Forwarded-For": "203.0.113.7"}, {"Authorization": "Bearer an-api-key-of-1c"}
+    with Service(tmp_path, WORKERS="1", API_KEY="an-api-key-of-1c", TRUSTED_PROXIES="127.0.0.1, 10.0.0.0/8") as service:
+        service.start()
+        answers = [service.get("/readyz", headers=stranger) for _ in range(50)]
+        assert {(answer.status_code, answer.text) for answer in answers} == {(200, '{"status": "ready"}\n')}
+        forged = {"X-Forwarded-For": "127.0.0.1, 203.0.113.7"}
+        assert service.get("/readyz", headers=forged).json() == {"status": "ready"}
+        for insider in ({}, stranger | key, {"X-Forwarded-For": "127.0.0.1"}, {"X-Forwarded-For": "10.0.0.5"}):
+            assert service.get("/readyz", headers=insider).json()["node"] == service.inbox.node()
+        moments = set()
+        until_at = time.monotonic() + 0.5
+        while time.monotonic() < until_at:
+            service.get("/readyz", headers=stranger)
+            moments.add(service.inbox.fact("probed_at"))
+        assert len(moments) <= 2
 
 
 @pytest.mark.parametrize("state", ["nothing forwards", "silent", "no call log"])

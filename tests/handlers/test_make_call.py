@@ -5,13 +5,15 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from models import Calls
+from calllog import database
+from models import Calls, Employees
 from tests.rig.mariadb import MariaDB
 from tests.rig.node import end, ring
 from tests.rig.provider import Answer, Provider, breaks_off, echoes, provider, says
@@ -41,6 +43,9 @@ def settings(there: Provider, **more: str) -> dict[str, str]:
         "UIS_CALL_API_URL": f"{there.url}/v4.0",
         "UIS_API_TOKEN": UIS_TOKEN,
         "UIS_VIRTUAL_NUMBER": LINE,
+        "MAKE_CALL_TO": "ru, 49, short",
+        "MAKE_CALL_EXT_LIMIT": "10000, 10000",
+        "MAKE_CALL_TOTAL_LIMIT": "10000, 10000",
         "LOG_LEVEL": "debug",
         **more,
     }
@@ -385,9 +390,19 @@ def talked(service: Service, call: str, **said: Any) -> None:
     service.call(call, 2)
 
 
-def test_an_extension_is_who_earlier_notifications_showed(service: Service, there: Provider):
-    talked(service, "801", extension_phone_number="201", employee_phone_number="79161230201", employee_ids=[201201])
-    talked(service, "802", extension_phone_number="202", employee_phone_number="79161230202")
+def employees(service: Service, *rows: dict[str, str]) -> None:
+    """What 1C says that extensions stand for."""
+    headers = {"Authorization": f"Bearer {API_KEY}"}
+    answer = requests.put(f"{service.url}/api/employees", json=rows, headers=headers, timeout=30)
+    assert (answer.status_code, answer.json()) == (200, {"written": len(rows)})
+
+
+def test_an_extension_is_who_1c_says_it_is(service: Service, there: Provider):
+    employees(
+        service,
+        {"employee_ext": "201", "employee_number": "8 (916) 123-02-01", "provider_employee_id": "201201"},
+        {"employee_ext": "202", "employee_number": "79161230202"},
+    )
     assert uis(service, employee_id=None, ext="201").status_code == 200
     assert uis(service, employee_id=None, ext="202").status_code == 200
     known, unknown = (asked.json for asked in there.asked)
@@ -397,17 +412,40 @@ def test_an_extension_is_who_earlier_notifications_showed(service: Service, ther
     assert unknown["params"]["operator"] == "79161230202"
 
 
-def test_what_the_request_says_wins_over_what_notifications_showed(service: Service, there: Provider):
-    talked(service, "803", extension_phone_number="203", employee_phone_number="79161230203", employee_ids=[203203])
-    assert uis(service, employee_id="777", ext="203").status_code == 200
+def test_a_notification_that_claims_an_extension_is_never_dialled(service: Service, there: Provider):
+    talked(service, "801", extension_phone_number="203", employee_phone_number="79161230203", employee_ids=[203203])
+    answer = uis(service, employee_id=None, ext="203")
+    assert (answer.status_code, answer.json()["field"]) == (422, "employee_id")
+    employees(service, {"employee_ext": "203", "employee_number": "79169990203"})
+    talked(service, "802", extension_phone_number="203", employee_phone_number="+88299912345678", employee_ids=[66])
+    assert uis(service, employee_id=None, ext="203").status_code == 200
+    (asked,) = there.asked
+    assert asked.json["params"]["operator"] == "79169990203"
+
+
+def test_what_the_request_says_wins_over_the_table(service: Service, there: Provider):
+    employees(service, {"employee_ext": "204", "employee_number": "79161230204", "provider_employee_id": "204204"})
+    assert uis(service, employee_id="777", ext="204").status_code == 200
     assert there.asked[0].json["params"]["employee"]["id"] == 777
 
 
-def test_a_later_notification_that_says_less_hides_nothing(service: Service, there: Provider):
-    talked(service, "804", extension_phone_number="204", employee_phone_number="79161230204", employee_ids=[204204])
-    talked(service, "805", extension_phone_number="204")
-    assert uis(service, employee_id=None, ext="204").status_code == 200
-    assert there.asked[0].json["params"]["employee"]["id"] == 204204
+def test_the_newest_row_of_an_extension_wins(service: Service, there: Provider):
+    for number in ("79161230205", "79161230215"):
+        employees(service, {"employee_ext": "205", "employee_number": number})
+    assert len(service.rows(Employees, employee_ext="205")) == 1
+    assert uis(service, employee_id=None, ext="205").status_code == 200
+    assert there.asked[0].json["params"]["operator"] == "79161230215"
+
+
+def test_a_wrong_employee_is_named(service: Service):
+    headers = {"Authorization": f"Bearer {API_KEY}"}
+    for row, field in (
+        ({}, "employee_ext"),
+        ({"employee_ext": "1", "provider_employee_id": "x"}, "provider_employee_id"),
+    ):
+        answer = requests.put(f"{service.url}/api/employees", json=[row], headers=headers, timeout=30)
+        assert answer.status_code == 422
+        assert field in answer.json()["message"]
 
 
 def test_an_extension_that_nobody_knows_is_422_that_names_the_field(service: Service, there: Provider):
@@ -430,7 +468,7 @@ def test_without_the_call_log_an_extension_is_422_and_everything_else_goes_on(
 ):
     with Service(tmp_path / "s", own_mariadb.create("make_call"), **settings(there)) as service:
         service.start()
-        talked(service, "806", extension_phone_number="206", employee_phone_number="79161230206", employee_ids=[206206])
+        employees(service, {"employee_ext": "206", "provider_employee_id": "206206"})
         own_mariadb.stop()
         try:
             answer = uis(service, employee_id=None, ext="206")
@@ -447,7 +485,7 @@ def test_a_request_id_seen_again_answers_the_first_result_also_without_the_call_
 ):
     with Service(tmp_path / "s", own_mariadb.create("make_call_again"), **settings(there)) as service:
         service.start()
-        talked(service, "807", extension_phone_number="207", employee_phone_number="79161230207", employee_ids=[207207])
+        employees(service, {"employee_ext": "207", "provider_employee_id": "207207"})
         first = uis(service, employee_id=None, ext="207", request_id="again")
         assert first.status_code == 200
         own_mariadb.stop()
@@ -625,3 +663,114 @@ def test_a_placed_call_is_no_row_of_its_own(service: Service, there: Provider):
     before = len(service.rows(Calls))
     assert order(service).status_code == 200
     assert len(service.rows(Calls)) == before
+
+
+# --------------------------------------------------------------------------- what the log showed before there was a table
+
+
+def test_the_upgrade_takes_over_once_what_the_log_shows_consistently(
+    tmp_path: Path, there: Provider, database_url: str
+):
+    with Service(tmp_path / "s", database_url, **settings(there)) as service:
+        service.start()
+        shown = {"301": "79161230301", "302": "79161230302", "303": "79161230303"}
+        for day, call in itertools.product(range(4), shown):
+            id, number = f"{call}{day}", "79160000000" if (call, day) == ("302", 1) else shown[call]
+            talked(service, id, extension_phone_number=call, employee_phone_number=number)
+            if call != "303":  # those of 303 all came within a day
+                _received_days_ago(service, id, day)
+        service.stop()
+        service.flask("db", "downgrade", "0.1.0")
+        service.start()
+        (row,) = service.rows(Employees)
+        assert (row["employee_ext"], row["employee_number"]) == ("301", "79161230301")
+        assert uis(service, employee_id=None, ext="301").status_code == 200
+        for ext in ("302", "303"):
+            assert uis(service, employee_id=None, ext=ext).status_code == 422
+        said = service.flask("check").stdout
+        assert "recent calls show 2 extensions otherwise" in said
+        assert "'302'" in said
+
+
+def _received_days_ago(service: Service, call: str, days: int) -> None:
+    db = database.open_database(service.database_url)
+    with db.connection_context():
+        at = service.call(call, 2)["first_event_at"] - timedelta(days=days)
+        Calls.update(first_event_at=at).where(Calls.provider_call_id == call).execute(db)
+
+
+def test_what_notifications_show_is_confirmed_on_the_page(tmp_path: Path, there: Provider):
+    with Service(tmp_path / "s", **settings(there, OPERATOR_PASSWORD="a-long-password")) as service:
+        service.start()
+        talked(service, "1", extension_phone_number="101", employee_phone_number="79161230101", employee_ids=[5])
+        page = requests.get(f"{service.url}/click-to-call", auth=("", "a-long-password"), timeout=30)
+        assert "Подтвердить" in page.text
+        form = {"ext": "101", "number": "79161230101", "id": "5"}
+        for headers, status in (({}, 403), ({"Sec-Fetch-Site": "same-origin"}, 200)):
+            answer = requests.post(
+                f"{service.url}/employees", data=form, auth=("", "a-long-password"), headers=headers, timeout=30
+            )
+            assert answer.status_code == status
+        assert "Подтвердить" not in answer.text
+        assert uis(service, employee_id=None, ext="101").status_code == 200
+        assert there.asked[0].json["params"]["employee"] == {"id": 5, "phone_number": "79161230101"}
+
+
+# ------------------------------------------------------------------------------------------------ where one may call
+
+
+@pytest.fixture(scope="module")
+def plain(_provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service whose limits and destinations nobody has set."""
+    own = {name: text for name, text in settings(_provider).items() if not name.startswith("MAKE_CALL")}
+    with Service(tmp_path_factory.mktemp("plain"), **own, OPERATOR_PASSWORD="a-long-password") as service:
+        yield service.start()
+
+
+@pytest.mark.parametrize(
+    "to",
+    ["+88299912345678", "8 809 123-45-67", "78031234567", "+77012345678", "810 49 30 1234567", "112", "37529123456"],
+)
+def test_by_default_only_russian_numbers_are_dialled(plain: Service, there: Provider, to: str):
+    answer = order(plain, to=to, ext=f"d{to[-3:]}")
+    assert (answer.status_code, answer.json()["error"]) == (403, "destination_not_allowed")
+    assert there.asked == []
+
+
+def test_an_employees_number_is_a_destination_too(plain: Service, there: Provider):
+    answer = uis(plain, employee_id=None, employee_number="+88299912345678")
+    assert (answer.status_code, answer.json()["field"]) == (403, "employee_number")
+    assert there.asked == []
+
+
+def test_an_extension_has_a_limit_a_minute_on_all_workers_together(plain: Service, there: Provider):
+    statuses = [order(plain, ext="900", to=f"7920111{n:04}").status_code for n in range(14)]
+    assert statuses == [200] * 10 + [429] * 4
+    assert len(there.asked) == 10
+    assert order(plain, ext="901").status_code == 200
+    plain.logs("the limit ext_minute is reached")
+
+
+def test_all_extensions_together_have_a_limit(tmp_path: Path, there: Provider):
+    with Service(tmp_path / "s", **settings(there, MAKE_CALL_TOTAL_LIMIT="1000, 5")) as service:
+        service.start()
+        statuses = [order(service, ext=str(n)).status_code for n in range(8)]
+        assert statuses == [200] * 5 + [429] * 3
+        assert len(there.asked) == 5
+
+
+def test_each_attempt_is_accounted_for_and_shown(plain: Service, there: Provider):
+    there.answer = says(403, "нет")
+    order(plain, ext="777", to="79207770001", request_id="учёт-1")
+    order(plain, ext="777", to="+4930777000222", request_id="учёт-2")
+    kept = {t.attempt.request_id: t for t in plain.inbox.attempts() if t.attempt.ext == "777"}
+    assert {id: (one.attempt.number, one.outcome) for id, one in kept.items()} == {
+        "учёт-1": ("79207770001", "provider_refused"),
+        "учёт-2": ("4930777000222", "destination_not_allowed"),
+    }
+    assert {one.attempt.client_address for one in kept.values()} == {"127.0.0.1"}
+    page = requests.get(f"{plain.url}/click-to-call", auth=("", "a-long-password"), timeout=30).text
+    for text in ("учёт-1", "79207770001", "провайдер отказал", "учёт-2", "направление не разрешено"):
+        assert text in page
+    assert "79207770001" not in plain.log()
+    assert "4930777000222" not in plain.log()

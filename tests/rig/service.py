@@ -78,6 +78,7 @@ class Service:
             "DATABASE_URL": self.database_url,
             "WORKERS": "2",
             "THREADS": "8",
+            "CONTACT_QUESTIONS_MINUTE": "100000",
             **{f"{feed.upper()}_KEY": key for feed, key in KEYS.items()},
             "TIMEZONE": "Europe/Moscow",
             **settings,

@@ -58,7 +58,7 @@ BROKEN = {
         "def understand(",
         "def understand(delivery, zone):\n    raise KeyError(delivery.body)\n\n\ndef _(",
     ),
-    "handlers/contacts.py": ("contacts = _contacts(body)", "raise ValueError(body)"),
+    "handlers/contacts.py": ("rows = _rows(kind, body)", "raise ValueError(body)"),
     "forwarder.py": (
         "        waiting = self.inbox.waiting()\n        if",
         "        import os\n\n        if os.path.exists(os.environ['FAULT']) and self.inbox.waiting():\n"
@@ -266,7 +266,7 @@ def test_no_log_of_a_full_run_has_a_key_a_number_a_link_or_a_body(service: Servi
         "the thread ",
         "wrong key",
         "in step\n",
-        "in put\n",
+        "in _put\n",
     ):
         assert what in said.replace("\\n", "\n"), what
     if service.environment["LOG_FORMAT"] == "json":

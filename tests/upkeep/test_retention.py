@@ -160,7 +160,7 @@ def test_a_purge_under_load_and_killed_in_the_middle_ends_whole(stopped: Service
     with stopped:
         stopped.start()
         with traffic(stopped) as seen, Crashes(stopped.root, {**stopped.environment, **days}) as crashes:
-            for at in (4, 9, 12):
+            for at in (3, 7, 11):
                 killed = crashes.run("purge", at=at)
                 assert killed.code == DIED, killed.output
                 whole(stopped)

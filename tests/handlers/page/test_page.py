@@ -184,6 +184,52 @@ def test_who_guesses_is_locked_out_and_nobody_else(service: Service):
     assert look(service, "/", headers=other).status_code == 200
 
 
+RIGHT: Any = ("", PASSWORD.encode())
+
+
+def browser(service: Service, address: str) -> requests.Session:
+    """A browser at an address that has once given the right password."""
+    session = requests.Session()
+    session.headers["X-Forwarded-For"] = address
+    assert session.get(service.url, auth=RIGHT, timeout=30).status_code == 200
+    return session
+
+
+def locked(service: Service, session: requests.Session, auth: Any = ("", "guess")) -> bool:
+    """Whether the browser's guess is not even read, by any worker."""
+    return all(session.get(service.url, auth=auth, timeout=30).status_code == 429 for _ in range(6))
+
+
+def test_a_browser_that_once_gave_the_password_is_not_locked_by_a_stranger_beside_it(service: Service):
+    known = browser(service, "192.0.2.210")
+    stranger = requests.Session()
+    stranger.headers["X-Forwarded-For"] = "192.0.2.210"
+    until(lambda: locked(service, stranger), "the stranger is locked out")
+    assert {known.get(service.url, auth=RIGHT, timeout=30).status_code for _ in range(6)} == {200}
+    assert known.get(service.url, timeout=30).status_code == 401  # the cookie is no password
+    forged = {"Cookie": f"connector={known.cookies.get('connector')}0"}
+    assert stranger.get(service.url, auth=RIGHT, headers=forged, timeout=30).status_code == 429
+    until(lambda: locked(service, known), "who guesses with the cookie is locked out as well")
+
+
+def test_the_cookie_is_for_this_page_alone_and_void_under_another_password(tmp_path: Path):
+    with Service(tmp_path / "s", OPERATOR_PASSWORD=PASSWORD, PUBLIC_URL="https://calls.example.ru") as service:
+        service.start()
+        answer = requests.get(service.url, auth=RIGHT, timeout=30)
+        given = answer.headers["Set-Cookie"]
+        for part in ("HttpOnly", "SameSite=Strict", "Secure", "Path=/"):
+            assert part in given
+        cookie = {"Cookie": given.partition(";")[0]}
+        again = requests.get(service.url, auth=RIGHT, headers=cookie, timeout=30)
+        assert "Set-Cookie" not in again.headers
+        assert "Set-Cookie" not in requests.get(service.url, auth=("", "x"), timeout=30).headers
+        service.stop()
+        service.environment["OPERATOR_PASSWORD"] = "another-password"
+        service.start()
+        again = requests.get(service.url, auth=("", "another-password"), headers=cookie, timeout=30)
+        assert "Set-Cookie" in again.headers
+
+
 # --------------------------------------------------------------------------------------------- who may press what
 
 
@@ -353,7 +399,7 @@ def test_tabs_leave_a_place_at_the_desk_for_1c(service: Service, tmp_path: Path)
 
     def tab() -> None:
         with application.app_context():
-            page._ask(slow)
+            page.ask(slow)
 
     tabs = [threading.Thread(target=tab) for _ in range(4)]
     for thread in tabs:
