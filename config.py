@@ -217,12 +217,33 @@ def _names(table: type, prefix: str = "") -> dict[str, Any]:
     return {f"{prefix}{one.metadata['name'] or one.name.upper()}": one for one in read}
 
 
-def unknown(feeds: Iterable[str], dotenv: Path = HERE / ".env") -> dict[str, str]:
-    """Names in `dotenv` that are no setting -> the setting that is most like it, "" if none is."""
-    names = {*_names(Settings), *(name for feed in feeds for name in _names(FeedSettings, f"{feed.upper()}_"))}
+def _all_names(feeds: Iterable[str]) -> dict[str, Any]:
+    """NAME -> the field of its table, of every setting."""
+    return _names(Settings) | {
+        name: one for feed in feeds for name, one in _names(FeedSettings, f"{feed.upper()}_").items()
+    }
+
+
+def unknown(feeds: Iterable[str], dotenv: Path = HERE / ".env", environment: Mapping[str, str] = {}) -> dict[str, str]:
+    """Names in `dotenv` that are no setting -> the setting that is most like it, "" if none is; and those of the
+    `environment`, where others have their names too, that are as good as a setting's."""
+    feeds = list(feeds)
+    names = {*_all_names(feeds)}
     names |= {f"{name}_FILE" for name in names}
     found = dotenv_values(dotenv, interpolate=False) if dotenv.is_file() else {}
-    return {name: next(iter(get_close_matches(name, names, 1)), "") for name in found if name not in names}
+    likes = {name: next(iter(get_close_matches(name, names, 1)), "") for name in found if name not in names}
+    ours = tuple(f"{feed.upper()}_" for feed in feeds)
+    for name in environment.keys() - names - likes.keys():
+        like = get_close_matches(name, names, 1, 0.8 if name.startswith(ours) else 0.85)
+        likes |= {name: like[0]} if like else {}
+    return likes
+
+
+def secret_files(feeds: Iterable[str], dotenv: Path, environment: Mapping[str, str]) -> list[str]:
+    """The files that <NAME>_FILE of a secret names."""
+    given = {**(dotenv_values(dotenv) if dotenv.is_file() else {}), **environment}
+    secrets = [name for name, one in _all_names(feeds).items() if one.metadata["secret"]]
+    return [file for name in secrets if (file := given.get(f"{name}_FILE"))]
 
 
 def load(feeds: Mapping[str, str], check_url: Callable[[str], Any], dotenv: Path | None = HERE / ".env") -> Settings:

@@ -13,13 +13,14 @@ from cli import terminal
 from config import Settings, Stop
 from inbox.state import disks, node_state
 from setup import selftest
+from setup.doors import weak_doors
 
 
 @click.command("check")
 @click.option("--send", is_flag=True, help="Also post a self-test through PUBLIC_URL and follow it into the inbox.")
 @with_appcontext
 def command(send: bool) -> None:
-    """Settings (secrets masked), inbox, database, schema, disk, clock. Exit status 1 when something is wrong."""
+    """Settings (secrets masked), inbox, database, schema, disk, clock, weak doors. Exit status 1 when one is wrong."""
     settings, wrong = terminal.settings(), []
     for name, value in settings.masked():
         terminal.echo(f"{name}={value}")
@@ -43,6 +44,10 @@ def command(send: bool) -> None:
     closed = [name for name, feed in settings.feeds.items() if feed.closed]
     if closed:
         terminal.echo(f"closed feeds (their <FEED>_KEY is not set): {', '.join(sorted(closed))}")
+    for door in weak_doors(settings):
+        if door.thought_shut:
+            wrong.append("doors")
+        terminal.echo(f"weak door: {'WRONG: ' if door.thought_shut else ''}{door.sentence}")
     if send:
         try:
             for sentence in selftest.send(settings, terminal.inbox()):

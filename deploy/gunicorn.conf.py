@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import logging
 import os
 import sys
 from functools import partial
@@ -26,6 +27,7 @@ from config import WrongSettings, load
 from handlers.webhook import count_malformed
 from server import logs
 from server.worker import Logger, Worker
+from setup.doors import weak_doors
 
 # Made before the fork: code and libraries, those too that are imported late, are in memory once for all workers.
 for _name in ("playhouse.migrate", "prometheus_client", "pymysql", "requests"):
@@ -54,6 +56,14 @@ limit_request_line = 8190  # as nginx: a GET with values in it is long
 control_socket_disable = True  # gunicorn >= 25.1 opens one under $HOME
 logconfig_dict = logs.take_over(_settings.log_format, _settings.log_level)
 chdir = HERE
+
+
+def when_ready(server):  # type: ignore[no-untyped-def]
+    for door in weak_doors(_settings):
+        logging.getLogger("connector.process").warning("weak door: %s", door.sentence)
+
+
+on_reload = when_ready
 
 
 def nworkers_changed(server, new, old):  # type: ignore[no-untyped-def]
