@@ -200,6 +200,22 @@ def test_the_uis_page_has_every_refusal_and_every_key_of_the_templates():
         assert [key for key in notification.keys if key not in page] == []
 
 
+# ------------------------------------------------------------------------------------------------------------- security
+
+
+def test_the_tests_that_the_threat_model_names_exist():
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) > 10
+    for row in rows:
+        worst, held = row.strip("| ").split(" | ")[-2:]
+        named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", held)
+        assert named or "**" in worst, f"neither a test nor what does not hold yet: {row}"
+        for path, test in named:
+            text = (ROOT / path).read_text(encoding="utf-8")
+            assert not test or re.search(rf"(?m)^def {test}\(", text), (path, test)
+
+
 # ---------------------------------------------------------------------------------------------------------------- links
 
 
