@@ -94,6 +94,9 @@ def our_line(facts: Facts) -> Found | None:
 # -------------------------------------------------------------------------------------------------------------- result
 
 
+_RANK_OF_PROOF = {proof: rank for rank, proof in enumerate(words.PROOFS)}
+
+
 def best_proof(facts: Facts) -> Found:
     """words.PROOFS: of all events those that prove a talk, of the call's ends those that prove that there was none."""
     best, source = len(words.PROOFS), None
@@ -102,7 +105,9 @@ def best_proof(facts: Facts) -> Found:
             if answers and event.kind in words.ANSWERS:
                 rank = 0
             elif event.answered is answers:
-                rank = words.PROOFS.index((answers, event.answered_by))
+                rank = _RANK_OF_PROOF.get(
+                    (answers, event.answered_by), _RANK_OF_PROOF[answers, ""]
+                )  # a newer release's
             else:
                 continue
             if rank < best:

@@ -1,7 +1,7 @@
 """Fields to values: numbers, moments, lengths, lists, as marshmallow fields and small readers."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -268,12 +268,21 @@ def ascii_url(url: str) -> str:
     return (url if url.isascii() else quote(url, safe="%/:?#[]@!$&'()*+,;=~"))[:1024]
 
 
+Reader = Callable[[Any, str, Mapping[str, Any]], Any]
+
+
 @cache
-def _shape(schema: marshmallow.Schema) -> tuple[dict[str, Any], list[tuple[str, str, marshmallow.fields.Field[Any]]]]:
-    """(what stands for the fields that may be absent; of each field our name, the key, the field)."""
+def _shape(schema: marshmallow.Schema) -> tuple[dict[str, Any], list[tuple[str, str, bool, Reader]]]:
+    """(what stands for the fields that may be absent; of each field our name, its key, whether it must be there, how it is
+    read)."""
     fields = schema.load_fields.items()
     defaults = {name: field.load_default for name, field in fields if not field.required}
-    return defaults, [(name, field.data_key or name, field) for name, field in fields]
+    return defaults, [(name, field.data_key or name, field.required, _reader(field)) for name, field in fields]
+
+
+def _reader(field: marshmallow.fields.Field[Any]) -> Reader:
+    """The field's own part of `deserialize`: what is absent or null never comes here, and few fields have validators."""
+    return field.deserialize if field.validators else field._deserialize
 
 
 def load(schema: marshmallow.Schema, fields: Fields, refuse: Callable[[str, str], Refusal]) -> dict[str, Any]:
@@ -283,14 +292,14 @@ def load(schema: marshmallow.Schema, fields: Fields, refuse: Callable[[str, str]
     defaults, shape = _shape(schema)
     keys = fields if len(shape) < 3 else fields.leaves  # of so few nothing need be flattened
     values = defaults.copy()
-    for name, key, field in shape:
+    for name, key, required, reader in shape:
         value = keys.get(key, marshmallow.missing)
         if value is marshmallow.missing:
-            if field.required:
+            if required:
                 raise refuse(key, "absent")
             continue
         try:
-            values[name] = field.deserialize(value, key, keys)
+            values[name] = reader(value, key, keys)
         except marshmallow.ValidationError as error:
             raise refuse(name, str(error.messages[0])) from None
     return values
