@@ -86,6 +86,7 @@ class Wanted(NamedTuple):
     since: datetime | None = None
     until: datetime | None = None
     before: tuple[datetime, int] | None = None
+    latest: datetime | None = None  # a call that claims a later start stands where its first event was received
 
 
 class Page(NamedTuple):
@@ -100,7 +101,8 @@ class Page(NamedTuple):
 def search(db: Database, wanted: Wanted, limit: int = 50) -> Page:
     """Calls by what a person remembers of them. Bounded by an index, whatever the log's size: the newest OF_ONE calls of a
     number or an extension, else SEARCHED calls by their start."""
-    last = min((moment for moment in (wanted.until, wanted.before and wanted.before[0]) if moment), default=None)
+    moments = (wanted.until, wanted.before and wanted.before[0], wanted.latest)
+    last = min((moment for moment in moments if moment), default=None)
     ids, looked_to = _of_one(db, wanted), None
     chosen = Calls.select()
     if ids is not None:
@@ -121,16 +123,51 @@ def search(db: Database, wanted: Wanted, limit: int = 50) -> Page:
         chosen = chosen.where(Calls.started_at >= wanted.since)
         if looked_to and looked_to < wanted.since:
             looked_to = None
+    newest = _like(chosen, wanted).order_by(Calls.started_at.desc(), Calls.id.desc()).limit(limit)
+    rows = list(newest.dicts().execute(db)) + _ahead(db, wanted, ids, limit, looked_to)
+    rows = sorted(rows, key=lambda row: _place(row, wanted), reverse=True)[:limit]
+    if len(rows) == limit:
+        return Page(rows, _place(rows[-1], wanted), None)
+    # of the calls that began in that very second some may have been looked at: they are looked at again
+    return Page(rows, (looked_to, HIGHEST) if looked_to else None, looked_to)
+
+
+def _like(chosen: Any, wanted: Wanted) -> Any:
     for column, value in ((Calls.direction, wanted.direction), (Calls.provider, wanted.provider)):
         if value:
             chosen = chosen.where(column == value)
-    if wanted.missed:
-        chosen = chosen.where(Calls.is_missed == 1)
-    rows = list(chosen.order_by(Calls.started_at.desc(), Calls.id.desc()).limit(limit).dicts().execute(db))
-    if len(rows) == limit:
-        return Page(rows, (rows[-1]["started_at"], rows[-1]["id"]), None)
-    # of the calls that began in that very second some may have been looked at: they are looked at again
-    return Page(rows, (looked_to, HIGHEST) if looked_to else None, looked_to)
+    return chosen.where(Calls.is_missed == 1) if wanted.missed else chosen
+
+
+def _place(row: dict[str, Any], wanted: Wanted) -> tuple[datetime, int]:
+    """Where a call stands on the list."""
+    ahead = wanted.latest is not None and row["started_at"] > wanted.latest
+    return (row["first_event_at"] or row["started_at"]) if ahead else row["started_at"], row["id"]
+
+
+def _ahead(
+    db: Database, wanted: Wanted, ids: set[int] | None, limit: int, looked_to: datetime | None
+) -> list[dict[str, Any]]:
+    """Calls that claim to begin after `latest`, by the receipt: one dated 2099 would hide every other for ever."""
+    if wanted.latest is None:
+        return []
+    claimed = Calls.select(Calls.id).where(Calls.started_at > wanted.latest).order_by(Calls.started_at.desc())
+    there = {id for (id,) in claimed.limit(SEARCHED).tuples().execute(db)}
+    there = there if ids is None else there & ids
+    if not there:
+        return []
+    chosen = _like(Calls.select().where(Calls.id.in_(sorted(there, reverse=True)[: 2 * OF_ONE])), wanted)
+    at = Calls.first_event_at
+    if wanted.before:
+        chosen = chosen.where((at < wanted.before[0]) | ((at == wanted.before[0]) & (Calls.id < wanted.before[1])))
+    for far, moment in (
+        (at > wanted.until, wanted.until),
+        (at < wanted.since, wanted.since),
+        (at < looked_to, looked_to),
+    ):
+        if moment:
+            chosen = chosen.where(~far)
+    return list(chosen.order_by(at.desc(), Calls.id.desc()).limit(limit).dicts().execute(db))
 
 
 def _of_one(db: Database, wanted: Wanted) -> set[int] | None:

@@ -23,7 +23,9 @@ WEBROOT=/var/www/$NAME
 SOCKET=/run/$NAME/gunicorn.sock
 SITE=/etc/nginx/sites-available/$NAME
 TLS=/etc/nginx/$NAME/tls.conf
-UNITS="$NAME.socket $NAME.service $NAME-daily.service $NAME-daily.timer"
+KNOWN=/etc/nginx/$NAME/known.geo
+NGINX_MAIN=/etc/nginx/modules-enabled/60-$NAME.conf
+UNITS="$NAME.socket $NAME.service $NAME-nginx.socket $NAME-nginx.service $NAME-daily.service $NAME-daily.timer"
 KEEP_RELEASES=3
 KEEP_BACKUPS=14
 MIB_NEEDED=500
@@ -228,6 +230,11 @@ prune() {
 units() {
     local unit
     for unit in $UNITS; do
+        if [ ! -e "$release/deploy/$unit" ]; then # back to a release that had none
+            if booted; then systemctl disable --quiet --now "$unit" 2>/dev/null || true; fi
+            rm -f "/etc/systemd/system/$unit"
+            continue
+        fi
         if writes "/etc/systemd/system/$unit" 0644 <"$release/deploy/$unit"; then changed=yes; fi
     done
     writes "/usr/local/bin/$NAME" 0755 <"$release/deploy/$NAME" || true
@@ -235,12 +242,16 @@ units() {
 
 start() {
     if ! booted; then
-        say "systemd does not run here, so nothing was started: the units are in /etc/systemd/system, systemctl enable --now $NAME.socket $NAME.service $NAME-daily.timer starts them"
+        say "systemd does not run here, so nothing was started: the units are in /etc/systemd/system, systemctl enable --now $NAME.socket $NAME.service $NAME-nginx.socket $NAME-daily.timer starts them"
         return
     fi
     systemctl daemon-reload
     systemctl enable --quiet "$NAME.socket" "$NAME.service" "$NAME-daily.timer"
     systemctl start "$NAME.socket" "$NAME-daily.timer"
+    if [ -e "/etc/systemd/system/$NAME-nginx.socket" ]; then
+        systemctl enable --quiet --now "$NAME-nginx.socket"
+        systemctl try-restart "$NAME-nginx.service"
+    fi
     # the socket stays: what comes meanwhile waits in its queue
     if [ "$fresh" = yes ] || [ "$changed" = yes ]; then
         systemctl restart "$NAME.service"
@@ -278,8 +289,10 @@ nginx_site() {
     name=${domain:-$(public_name)}
     bytes=$(setting "$release" MAX_BODY_BYTES)
     kept=$(mktemp -d)
-    cp -a "$SITE" "$TLS" /etc/nginx/nginx.conf "$kept/" 2>/dev/null || true
+    cp -a "$SITE" "$TLS" "$NGINX_MAIN" /etc/nginx/nginx.conf "$kept/" 2>/dev/null || true
     nginx_limits
+    nginx_errors
+    known_addresses
     tls "$name"
     install -d -m 0755 /etc/nginx/sites-available /etc/nginx/sites-enabled
     sed -e "s/server_name _;/server_name $name;/" -e "s/client_max_body_size 262144;/client_max_body_size $bytes;/" \
@@ -293,7 +306,8 @@ nginx_site() {
     fi
     if ! nginx -t 2>"$kept/said"; then
         cat "$kept/said" >&2
-        rm -f "$SITE" "$TLS" "/etc/nginx/sites-enabled/$NAME"
+        rm -f "$SITE" "$TLS" "$NGINX_MAIN" "/etc/nginx/sites-enabled/$NAME"
+        [ ! -e "$kept/60-$NAME.conf" ] || cp -a "$kept/60-$NAME.conf" "$NGINX_MAIN"
         [ ! -e "$kept/$NAME" ] || { cp -a "$kept/$NAME" "$SITE" && ln -sfn "$SITE" "/etc/nginx/sites-enabled/$NAME"; }
         [ ! -e "$kept/tls.conf" ] || cp -a "$kept/tls.conf" "$TLS"
         cp -a "$kept/nginx.conf" /etc/nginx/nginx.conf
@@ -315,14 +329,35 @@ without_ipv6() {
     if [ -e /proc/net/if_inet6 ]; then cat; else sed '/listen \[::\]/d'; fi
 }
 
-nginx_limits() { # Debian's 768 connections a worker are 384 senders
+nginx_limits() { # Debian's 768 connections a worker are 384 senders; 4096 and 16384 are what we wrote before
     local main=/etc/nginx/nginx.conf
-    if grep -qE '^\s*worker_connections (512|768|1024);' "$main"; then
-        sed -i -E 's/^(\s*worker_connections) (512|768|1024);/\1 4096;/' "$main"
-        grep -qE '^\s*worker_rlimit_nofile' "$main" || sed -i '1i worker_rlimit_nofile 16384;' "$main"
+    if grep -qE '^\s*worker_connections (512|768|1024|4096);' "$main"; then
+        sed -i -E -e 's/^(\s*worker_connections) (512|768|1024|4096);/\1 16384;/' \
+            -e 's/^(worker_rlimit_nofile) 16384;/\1 65536;/' "$main"
+        grep -qE '^\s*worker_rlimit_nofile' "$main" || sed -i '1i worker_rlimit_nofile 65536;' "$main"
         site_changed=yes
-        say "nginx: worker_connections is 4096 now"
+        say "nginx: worker_connections is 16384 now"
     fi
+}
+
+nginx_errors() { # what is no site's, to our reader too; nginx's own file goes on where it is the default alone
+    local main=/etc/nginx/nginx.conf
+    if [ ! -e "$release/deploy/nginx-main.conf" ] || ! grep -qF "include /etc/nginx/modules-enabled/*.conf;" "$main"; then
+        rm -f "$NGINX_MAIN"
+        return 0
+    fi
+    if {
+        cat "$release/deploy/nginx-main.conf"
+        sed '/^http/,$d' "$main" | grep -qE '^\s*error_log' || echo "error_log /var/log/nginx/error.log;"
+    } | writes "$NGINX_MAIN" 0644; then site_changed=yes; fi
+}
+
+known_addresses() { # whose connections nginx does not count
+    if {
+        echo "# Written by install.sh from the settings: this host, TRUSTED_PROXIES and every <FEED>_ALLOW."
+        { echo "127.0.0.1/32, ::1/128" && flask "$release" check 2>/dev/null |
+            sed -nE 's/^(TRUSTED_PROXIES|[A-Z]+_ALLOW)=//p'; } | tr ',' '\n' | sed -E 's/^ +//; /^$/d; /\/0$/d; s/$/ 1;/' | sort -u
+    } | writes "$KNOWN" 0644; then site_changed=yes; fi
 }
 
 tls() { # tls NAME: the certificate that was named, that certbot issued, or none
@@ -414,12 +449,12 @@ do_rollback() {
 do_uninstall() {
     local unit
     if booted; then
-        for unit in $NAME-daily.timer $NAME.socket $NAME.service; do
+        for unit in $NAME-daily.timer $NAME-nginx.socket $NAME-nginx.service $NAME.socket $NAME.service; do
             systemctl disable --quiet --now "$unit" 2>/dev/null || true
         done
     fi
     for unit in $UNITS; do rm -f "/etc/systemd/system/$unit"; done
-    rm -f "/etc/nginx/sites-enabled/$NAME" "$SITE" "/usr/local/bin/$NAME"
+    rm -f "/etc/nginx/sites-enabled/$NAME" "$SITE" "$NGINX_MAIN" "$KNOWN" "/usr/local/bin/$NAME"
     rmdir --ignore-fail-on-non-empty "/etc/nginx/$NAME" 2>/dev/null || true # what is yours stays, and where the certificate is
     rm -rf "$HOME_DIR"
     if booted; then

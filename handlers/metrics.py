@@ -16,6 +16,7 @@ from forwarder import TROUBLES
 from handlers.access import STRANGERS, api_refusal, client_address, parsed
 from handlers.answers import connector, on_inbox_error
 from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, REFUSED, REPLACED, TROUBLE, Inbox, Unavailable, now
+from inbox.file import NGINX, NO_CONNECTIONS_LEFT, TOO_MANY_CONNECTIONS
 from inbox.orders import NOT_ALLOWED, OVER_LIMIT
 from inbox.state import Probe, node_state
 
@@ -56,6 +57,7 @@ class Tables(Collector):
         refusals = {(feed, reason): 0 for feed in [*feeds, "api"] for reason in STRANGERS}
         refusals |= {("api", reason): 0 for reason in (NOT_ALLOWED, OVER_LIMIT)}
         refusals |= {(feed, "too_many_questions"): 0 for feed in feeds}
+        refusals |= {(NGINX, reason): 0 for reason in (TOO_MANY_CONNECTIONS, NO_CONNECTIONS_LEFT)}
         errors = {(reason,): 0 for reason in TROUBLES}
         replaced = 0
         for feed, outcome, reason, total, _, _ in state.counters:
@@ -76,6 +78,8 @@ class Tables(Collector):
 
         yield _counter("deliveries", "Deliveries that came to be so.", FEED_OUTCOME, deliveries)
         yield _counter("refusals", "Requests that were refused and not kept.", FEED_REASON, refusals)
+        size = {(feed,): 0 for feed in feeds} | {(feed,): bytes for feed, bytes in state.received_bytes.items()}
+        yield _counter("received_bytes", "Bytes of the disk that deliveries took, about.", FEED, size)
         yield _gauge("last_delivery_timestamp_seconds", "When the feed's last delivery was stored.", FEED, last)
         yield _gauge("feed_silent", "1: silent for longer than its <FEED>_SILENCE_MINUTES.", FEED, silent)
         yield _gauge("dead_letters", "Dead letters that there are now.", FEED_REASON, dead)

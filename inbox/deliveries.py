@@ -20,6 +20,8 @@ UNKNOWN_FEED = "unknown_feed"  # the reason of a dead letter that a newer releas
 OUR_FAULT = "%s: delivery %d is a dead letter, our own fault in understanding it: flask inbox show %d has the traceback"
 
 COLUMNS = "feed, route, method, query, content_type, declared_length, client_address, received_at, body"
+BYTES = "bytes:"  # and a feed: the fact that has its received bytes
+ROW_BYTES = 300  # of a delivery beside its body and query, about
 COST = 1000  # of forwarding a delivery beside its bytes, in bytes: by what feeds take turns
 # The feeds of which something waits, each found by one step in the index however many there are.
 _NEXT_FEED = f"SELECT min(feed) FROM deliveries INDEXED BY deliveries_turn WHERE state = '{RECEIVED}'"
@@ -263,6 +265,18 @@ def count(db: sqlite3.Connection, rows: Iterable[tuple[str, Outcome, int]]) -> N
         key = (feed, outcome.state, outcome.reason)
         totals[key] = (totals.get(key, (0,))[0] + 1, at, outcome.detail)
     db.executemany(COUNT, [(*key, *counted) for key, counted in totals.items()])
+
+
+def count_bytes(db: sqlite3.Connection, deliveries: Iterable[Delivery]) -> None:
+    """Count what each feed's deliveries take of the disk: facts, because the release before takes every counter for a
+    number of deliveries."""
+    total: dict[str, int] = {}
+    for one in deliveries:
+        total[one.feed] = total.get(one.feed, 0) + len(one.body) + len(one.query) + ROW_BYTES
+    db.executemany(
+        "INSERT INTO facts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+        [(f"{BYTES}{feed}", size) for feed, size in total.items()],
+    )
 
 
 def read_position(db: sqlite3.Connection) -> Position:

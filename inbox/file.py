@@ -92,6 +92,8 @@ ON CONFLICT (feed, outcome, reason) DO UPDATE SET total = total + excluded.total
     last_at = max(last_at, excluded.last_at), last_message = excluded.last_message
 """
 TROUBLE = "trouble"  # a counter's outcome, of no feed: what the forwarder or the inbox had to mend or to try again
+# What nginx closed or could not accept (cli/nginx.py) is counted as refused, of this feed.
+NGINX, TOO_MANY_CONNECTIONS, NO_CONNECTIONS_LEFT = "nginx", "too_many_connections", "no_connections_left"
 REPLACED = "inbox_replaced"  # the trouble of an inbox.db that was moved, removed or replaced
 
 

@@ -95,6 +95,7 @@ class NodeState:
     dead: list[tuple[str, str, int]]  # (feed, reason, how many)
     counters: list[tuple[str, str, str, int, int, str]]  # as Inbox.counters
     last_deliveries: dict[str, int]
+    received_bytes: dict[str, int]
     silent_feeds: list[str]
     disks: list[Disk]
 
@@ -128,6 +129,7 @@ def node_state(settings: Settings, inbox: Inbox) -> NodeState:
         dead=look.dead,
         counters=look.counters,
         last_deliveries=look.last_deliveries,
+        received_bytes=look.received_bytes,
         silent_feeds=_silent(settings, look.last_deliveries),
         disks=disks(settings),
     )

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from inbox.deliveries import COLUMNS, DEAD, IGNORED, OUR_FAULT, RECEIVED, REFUSED, Outcome, count, now
+from inbox.deliveries import COLUMNS, DEAD, IGNORED, OUR_FAULT, RECEIVED, REFUSED, Outcome, count, count_bytes, now
 from inbox.file import COUNT, InboxFile, remember
 from schemas.reading import Delivery
 from server.sqlite import Connection, identity, transaction
@@ -245,6 +245,7 @@ class Writer:
             if len(stored) < len(group):
                 remember(db, "probed_at", str(now()))
             count(db, [(t.delivery.feed, t.outcome, t.delivery.received_at) for t in stored if t.delivery])
+            count_bytes(db, [ticket.delivery for ticket in stored if ticket.delivery])
             with self._refusing:
                 refused, self._refused = self._refused, {}
             db.executemany(COUNT, [(feed, REFUSED, reason, *counted) for (feed, reason), counted in refused.items()])

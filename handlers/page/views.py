@@ -20,6 +20,7 @@ from inbox import DEAD, IGNORED, REFUSED, UNKNOWN_FEED
 from inbox.judge import recognised, understood
 from inbox.looking import MOST_SEARCHED
 from inbox.state import NodeState, node_state
+from schemas.event import AHEAD_MS
 
 log = logging.getLogger("connector.page")
 bp = Blueprint("page", __name__, template_folder="templates", static_folder="static")
@@ -85,7 +86,7 @@ def ask(query: Callable[..., Any], *about: Any) -> tuple[Any, bool]:
 def index() -> str:
     """How things are now."""
     here = connector()
-    found, away = ask(search, Wanted(), 10)
+    found, away = ask(search, Wanted(latest=_latest(here)), 10)
     state = node_state(here.settings, here.inbox)
     rows, _ = here.inbox.browse(limit=10)
     return render_template(
@@ -110,6 +111,7 @@ def call_list() -> str:
         since=days["since"],
         until=days["until"] + timedelta(days=1, seconds=-1) if days["until"] else None,
         before=_position(request.args.get("before", "")),
+        latest=_latest(connector()),
     )
     found, away = ask(search, wanted)
     providers = sorted({feed.provider for feed in schemas.feeds().values()})
@@ -117,6 +119,11 @@ def call_list() -> str:
     return render_template(
         "calls.html", found=found, away=away, on=on, wanted=wanted, days=days, wrong=wrong, providers=providers
     )
+
+
+def _latest(here: Connector) -> datetime:
+    """The latest start of a call that is believed, as schemas/event.py believes a moment: a day from now."""
+    return datetime.now(here.settings.timezone).replace(tzinfo=None) + timedelta(milliseconds=AHEAD_MS)
 
 
 def _day(text: str) -> datetime | None:

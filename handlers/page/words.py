@@ -96,6 +96,8 @@ CODES = {
     "access_code_differs": "заголовок X-XVB-AC не совпал",
     "unknown_tenant": "чужой access_code",
     "too_large": "тело слишком велико",
+    "too_many_connections": "больше 1000 соединений с одного адреса",
+    "no_connections_left": "у nginx кончились соединения",
     "bad_request": "запрос не по правилам HTTP",
     "wrong_password": "неверный пароль этой страницы",
     "locked_out": "слишком много неверных паролей",

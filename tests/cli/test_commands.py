@@ -14,6 +14,7 @@ import requests
 import models
 import schemas
 import setup
+from cli import nginx
 from inbox import DEAD, FORWARDED
 from models import Calls
 from schemas import event as words
@@ -83,6 +84,37 @@ def test_no_command_prints_what_a_terminal_obeys_nor_without_end(own: Service) -
     assert f"flask inbox show {dead} --json" in shown
     whole = json.loads(own.flask("inbox", "show", str(dead), "--json").stdout)
     assert whole["body"] == (hostile * 5000)
+
+
+@pytest.mark.parametrize(
+    ("line", "kept", "reason"),
+    [
+        (
+            '[error] 7#7: *12 limiting connections by zone "pbx_sender", client: 192.0.2.7, server: _, request: "GET /?key',
+            "limiting connections by zone, client 192.0.2.7",
+            "too_many_connections",
+        ),
+        (
+            "[alert] 7#7: 5 worker_connections are not enough",
+            "5 worker_connections are not enough",
+            "no_connections_left",
+        ),
+        (
+            '[error] 7#7: *1 open() "/KEY, client: x" failed (2: No), client: 2001:db8::1, server: _, request: "GET /KEY"',
+            "open(), client 2001:db8::1",
+            "",
+        ),
+        (
+            "[crit] 7#7: *1 connect() to unix:/s failed (2: No) while connecting to upstream, client: 192.0.2.7, server: K",
+            "connect() to unix:/s failed (2: No) while connecting to upstream, client 192.0.2.7",
+            "",
+        ),
+        ("key=KEY", "a line that is not nginx's", ""),
+    ],
+)
+def test_of_a_line_of_nginx_nothing_is_kept_that_it_quotes(line: str, kept: str, reason: str) -> None:
+    prefix = "" if line.startswith("key") else "<187>Nov 25 18:48:15 pbx_connector: 2026/11/25 18:48:15 "
+    assert nginx.understood(f"{prefix}{line}".encode()) == (kept, reason)
 
 
 def test_check_beside_a_running_service(own: Service) -> None:

@@ -211,7 +211,7 @@ def test_the_installer_installs_upgrades_rolls_back_and_uninstalls(machine: Mach
         "-w",
         "%{http_code}",
         "-d",
-        '{"call_session_id": "1"}',
+        '{"call_session_id": "1", "direction": "in"}',
         "--retry",
         "9",
         "--retry-connrefused",

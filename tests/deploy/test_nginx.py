@@ -166,6 +166,93 @@ def test_a_sender_cannot_say_where_it_comes_from(tmp_path: Path) -> None:
         assert service.post("/hs/UIScom/in", json.dumps(ring("5501"))).status_code == 200
 
 
+def slow(service: Deployed, address: str, part: bytes) -> socket.socket:
+    """A sender at this address that has sent the beginning of a request, and sends no more."""
+    peer = socket.create_connection(("127.0.0.1", service.port), 60, (address, 0))
+    peer.sendall(part)
+    return peer
+
+
+def closed(peer: socket.socket) -> bool:
+    """Whether nginx has closed the connection, without an answer."""
+    peer.setblocking(False)  # with a timeout MSG_DONTWAIT waits
+    try:
+        return peer.recv(100) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def metric(service: Deployed, reason: str) -> float:
+    """How often nginx closed or could not accept a connection."""
+    name = f'connector_refusals_total{{feed="nginx",reason="{reason}"}}'
+    (count,) = re.findall(rf"{re.escape(name)} (\S+)", service.get("/metrics").text)
+    return float(count)
+
+
+SLOW_BODY = head(f"/hs/UIScom/in?key={UIS_KEY}", "Content-Length: 100") + b"{"
+SLOW_HEAD = f"POST /hs/UIScom/in?key={UIS_KEY} HTTP/1.1\r\nHost:".encode()
+
+
+def test_an_address_has_a_thousand_requests_at_once_and_the_rest_is_closed_and_counted(own: Deployed) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(own.nginx_read())
+        greedy = [stack.enter_context(slow(own, "127.0.0.2", SLOW_BODY)) for _ in range(1200)]
+        until(lambda: sum(map(closed, greedy)) >= 200, "what is above the thousand is closed")
+        assert sum(map(closed, greedy)) == 200
+        known = [stack.enter_context(slow(own, "127.0.0.1", SLOW_BODY)) for _ in range(1200)]
+        said = json.dumps(ring("6100")).encode()
+        length = f"Content-Length: {len(said)}"
+        part = head(f"/hs/UIScom/in?key={UIS_KEY}", length, "Connection: close") + said
+        other = stack.enter_context(slow(own, "127.0.0.3", part))
+        assert whole(other).split(b" ", 2)[1] == b"200"
+        assert not any(map(closed, known))
+        until(lambda: 0 < metric(own, "too_many_connections") <= 200, "counted: nginx drops a line that finds no room")
+        lines = (own.directory / "nginx-read.log").read_text()
+        assert "limiting connections by zone, client 127.0.0.2" in lines
+        assert UIS_KEY not in lines
+    own.nginx.__exit__()
+    assert (own.nginx.directory / "pbx-connector.log").read_text().count("/hs/UIScom/in 444 ") == 200
+
+
+def test_8200_half_heads_of_one_address_refuse_no_honest_post(own: Deployed) -> None:
+    with ExitStack() as stack:
+        for _ in range(8200):
+            stack.enter_context(slow(own, "127.0.0.2", SLOW_HEAD))
+        for number in range(20):
+            assert own.post("/hs/UIScom/in", json.dumps(ring(f"61{number:02}"))).status_code == 200
+
+
+def test_400_posts_of_one_address_during_a_restart_are_all_accepted(own: Deployed) -> None:
+    with ExitStack() as stack:
+        own.stop()
+        peers = []
+        for number in range(400):
+            body = json.dumps(ring(f"62{number:03}")).encode()
+            peers.append(stack.enter_context(slow(own, "127.0.0.2", head(
+                f"/hs/UIScom/in?key={UIS_KEY}", f"Content-Length: {len(body)}", "Connection: close") + body)))  # fmt: skip
+        own.start(upgrade=False)
+        assert {whole(peer).split(b" ", 2)[1] for peer in peers} == {b"200"}
+
+
+def test_behind_a_front_the_senders_are_told_apart_by_its_word(tmp_path: Path) -> None:
+    with Deployed(tmp_path, {"limit_conn pbx_sender": "2"}, API_KEY=API_KEY) as service:
+        front = "set_real_ip_from 127.0.0.2;\nreal_ip_header X-Forwarded-For;\n"  # as docs/operations.md has it
+        (service.nginx.directory / "own" / "proxy.conf").write_text(front)
+        service.start()
+        with ExitStack() as stack:
+
+            def through(sender: str) -> socket.socket:
+                part = head("/hs/UIScom/in", "Content-Length: 9", f"X-Forwarded-For: {sender}")
+                return stack.enter_context(slow(service, "127.0.0.2", part))
+
+            same = [through("2001:db8:1:2:3::1"), through("2001:db8:1:2::2"), through("2001:db8:1:2:ffff::3")]
+            other = [through(sender) for sender in ("2001:db8:1:3::1", "192.0.2.1", "192.0.2.2", "192.0.2.3")]
+            until(lambda: sum(map(closed, same)) == 1, "a sender's /64 is one sender")
+            assert not any(map(closed, other))
+
+
 def test_metrics_are_for_this_host(deployed: Deployed) -> None:
     assert deployed.get("/metrics").status_code != 403
     with socket.create_connection(("127.0.0.1", deployed.port), 30, ("127.0.0.2", 0)) as peer:

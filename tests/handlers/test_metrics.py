@@ -14,6 +14,7 @@ import models
 from calllog import database
 from config import FeedSettings, Settings
 from inbox import Outcome
+from inbox.deliveries import ROW_BYTES
 from inbox.state import LOW_BYTES, Disk
 from schemas.reading import Delivery
 from tests.rig import needs
@@ -91,6 +92,9 @@ def test_what_was_sent_is_counted_from_the_tables_and_outlives_every_process(tmp
     }.items():
         assert said.get(name) == value, name
     assert said['connector_last_delivery_timestamp_seconds{feed="uis"}'] > 1_700_000_000
+    bodies = 3 * len('{"call_session_id": 1, "direction": "in"}') + len("[{}")
+    assert said['connector_received_bytes_total{feed="uis"}'] == 5 * ROW_BYTES + bodies
+    assert said['connector_received_bytes_total{feed="hooktype"}'] == 0
     assert 0 < said['connector_disk_free_bytes{holds="inbox"}'] <= said['connector_disk_size_bytes{holds="inbox"}']
 
 

@@ -1,6 +1,7 @@
 """Faults in what keeps one sender, feed or backup from harming the others."""
 
 PAGE, COMMANDS = "tests/handlers/page/test_page.py", "tests/cli/test_commands.py"
+NGINX = "tests/deploy/test_nginx.py"
 INBOX, BACKUP = "tests/inbox/test_inbox.py", "tests/upkeep/test_backup.py"
 
 
@@ -36,6 +37,41 @@ MUTATIONS = [
         "click.echo(visible(str(text)))",
         "click.echo(str(text))",
         f"{COMMANDS}::test_no_command_prints_what_a_terminal_obeys_nor_without_end",
+    ),
+    _fault(
+        "an-address-has-no-limit",
+        "deploy/nginx.conf",
+        "limit_conn pbx_sender 1000;",
+        "limit_conn pbx_sender 100000;",
+        f"{NGINX}::test_an_address_has_a_thousand_requests_at_once_and_the_rest_is_closed_and_counted",
+    ),
+    _fault(
+        "an-address-has-a-limit-for-an-honest-one",
+        "deploy/nginx.conf",
+        "limit_conn pbx_sender 1000;",
+        "limit_conn pbx_sender 100;",
+        f"{NGINX}::test_400_posts_of_one_address_during_a_restart_are_all_accepted",
+    ),
+    _fault(
+        "nginx-is-quoted",
+        "cli/nginx.py",
+        '(?P<said>[^\\"]*?)',
+        "(?P<said>.*?)",
+        f"{COMMANDS}::test_of_a_line_of_nginx_nothing_is_kept_that_it_quotes",
+    ),
+    _fault(
+        "a-call-of-2099-comes-first",
+        "calllog/reading.py",
+        "ahead = wanted.latest is not None and",
+        "ahead = wanted.latest is None and",
+        f"{PAGE}::test_a_call_dated_2099_hides_no_other_and_stands_where_it_was_received",
+    ),
+    _fault(
+        "bytes-are-not-counted",
+        "inbox/writer.py",
+        "            count_bytes(db, [ticket.delivery for ticket in stored if ticket.delivery])\n",
+        "",
+        "tests/handlers/test_metrics.py::test_what_was_sent_is_counted_from_the_tables_and_outlives_every_process",
     ),
     _fault(
         "a-backup-may-have-more-files",

@@ -4,6 +4,7 @@ Releases are copies of the code side by side, `current` is a link to one, each h
 deploy/install.sh lays them out.
 """
 
+import contextlib
 import http.client
 import os
 import re
@@ -12,10 +13,11 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from tests.rig.nginx import Nginx, site
+from tests.rig.nginx import Nginx, errors, main, site
 from tests.rig.service import ROOT, WARNINGS, Service, until
 from tests.rig.surroundings import socket_directory
 
@@ -47,7 +49,8 @@ class Deployed(Service):
         self.notify.setblocking(False)
         self.write_settings()
         self.release("first")
-        self.nginx = Nginx(directory / "nginx", site(directory / "nginx", self.socket_path, **(edits or {})))
+        http = site(directory / "nginx", self.socket_path, **(edits or {}))
+        self.nginx = Nginx(directory / "nginx", http, main(self.socket_path))
 
     # -- as install.sh does it
 
@@ -119,6 +122,19 @@ class Deployed(Service):
         """SIGTERM, then a start; the socket is held all the while."""
         self.stop()
         self.start(upgrade=False)
+
+    @contextlib.contextmanager
+    def nginx_read(self) -> Iterator[None]:
+        """`flask nginx` runs, as its unit would run it."""
+        words = [sys.executable, "-m", "flask", "--app", "wsgi", "nginx", "--socket", str(errors(self.socket_path))]
+        with (self.directory / "nginx-read.log").open("ab") as log:
+            reader = subprocess.Popen(words, cwd=self.root, env=self.environment, stdout=log, stderr=log)
+        try:
+            until(errors(self.socket_path).exists, "the reader listens")
+            yield
+        finally:
+            reader.terminate()
+            reader.wait(30)
 
     def reload(self) -> subprocess.CompletedProcess[str]:
         """The ExecReload lines, until one fails."""

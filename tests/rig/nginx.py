@@ -27,6 +27,7 @@ def site(directory: Path, socket: Path, **edits: str) -> str:
         "listen [::]:80;": "",
         "listen 80;": "listen 127.0.0.1:%PORT%;",
         "/run/pbx-connector/gunicorn.sock": str(socket),
+        "/run/pbx-connector/nginx.sock": str(errors(socket)),
         "/var/log/nginx": str(directory),
         "/etc/nginx/pbx-connector": str(directory / "own"),
         "/var/www/pbx-connector": str(directory / "www"),
@@ -39,22 +40,36 @@ def site(directory: Path, socket: Path, **edits: str) -> str:
     return text
 
 
-class Nginx:
-    """One nginx. `http` is what stands in its http block, with %PORT% for the port it listens on."""
+def errors(socket: Path) -> Path:
+    """Where nginx sends its errors: a socket beside the service's."""
+    return socket.with_name("nginx.sock")
 
-    def __init__(self, directory: Path, http: str) -> None:
+
+def main(socket: Path) -> str:
+    """deploy/nginx-main.conf, its path that of `errors`."""
+    text = (ROOT / "deploy" / "nginx-main.conf").read_text(encoding="utf-8")
+    assert "/run/pbx-connector/nginx.sock" in text
+    return text.replace("/run/pbx-connector/nginx.sock", str(errors(socket)))
+
+
+class Nginx:
+    """One nginx. `http` is what stands in its http block, with %PORT% for the port it listens on; `main` before it."""
+
+    def __init__(self, directory: Path, http: str, main: str = "") -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.directory = directory
         self.process: subprocess.Popen[bytes] | None = None
-        directory.mkdir(parents=True)
+        (directory / "own").mkdir(parents=True)
+        (directory / "own" / "known.geo").write_text("127.0.0.1/32 1;\n")  # as install.sh writes it
         temporary = "".join(
             f"{name}_temp_path {directory}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         (directory / "nginx.conf").write_text(
             f"daemon off; pid {directory}/pid; error_log {directory}/error.log; worker_processes 2;\n"
             + ("user root;\n" if os.getuid() == 0 else "")
-            + f"events {{ worker_connections 4096; }}\nhttp {{ access_log {directory}/access.log;\n{temporary}"
+            + f"worker_rlimit_nofile 20000;\n{main}"
+            + f"events {{ worker_connections 16384; }}\nhttp {{ access_log {directory}/access.log;\n{temporary}"
             + f"{http.replace('%PORT%', str(self.port))}\n}}\n"
         )
 

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -573,6 +573,25 @@ def found(node: Node, limit: int = 50, **wanted: Any) -> list[str]:
 
 
 ALL = [f"{number:04}" for number in range(30, 0, -1)]
+
+
+def test_a_call_dated_2099_hides_no_other_and_stands_where_it_was_received(node: Node):
+    received = int(datetime(2024, 3, 2, 6, 0, tzinfo=UTC).timestamp() * 1000)
+    for number in range(60):  # more than a page
+        node.deliver("in", received, **ring(f"9{number:03}", start_time="2099-03-01 10:00:00"))
+    node.forward()
+    node.forwarder.close()
+    known = datetime(2024, 3, 31, 0, 0)
+    assert found(node)[:60] == [f"9{number:03}" for number in range(59, -1, -1)]  # by their own word
+    place = found(node, latest=known)
+    assert [call for call in place if not call.startswith("9")] == ALL
+    assert place[:29] == ALL[:29]
+    assert len(place) == len(set(place)) == 90
+    assert found(node, 7, latest=known) == place
+    assert found(node, missed=True, latest=known) == []
+    assert found(node, sought="9003", latest=known) == ["9003"]
+    assert "9003" not in found(node, since=datetime(2024, 3, 5), latest=known)
+    assert "9003" in found(node, until=datetime(2024, 3, 5), latest=known)
 
 
 def test_calls_are_found_by_what_a_person_remembers(node: Node):
