@@ -9,13 +9,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 import requests
 
+from inbox import REFUSED
 from models import Calls
 from tests.handlers.test_make_call import API_KEY, XVB_TOKEN, settings
 from tests.rig import needs, nginx
@@ -222,6 +223,23 @@ def test_8200_half_heads_of_one_address_refuse_no_honest_post(own: Deployed) -> 
             stack.enter_context(slow(own, "127.0.0.2", SLOW_HEAD))
         for number in range(20):
             assert own.post("/hs/UIScom/in", json.dumps(ring(f"61{number:02}"))).status_code == 200
+
+
+def test_that_nginx_has_no_connections_left_is_counted(tmp_path: Path) -> None:
+    with Deployed(tmp_path) as service, ExitStack() as stack:
+        main = service.nginx.directory / "nginx.conf"
+        main.write_text(main.read_text().replace("worker_connections 16384;", "worker_connections 64;"))
+        service.start()
+        stack.enter_context(service.nginx_read())
+        for _ in range(200):
+            with suppress(ConnectionResetError, BrokenPipeError):
+                stack.enter_context(slow(service, "127.0.0.2", SLOW_HEAD))
+
+        def counted() -> bool:
+            return any(row[:3] == ("nginx", REFUSED, "no_connections_left") for row in service.inbox.counters())
+
+        until(counted, "it is counted")
+        assert UIS_KEY not in (service.directory / "nginx-read.log").read_text()
 
 
 def test_400_posts_of_one_address_during_a_restart_are_all_accepted(own: Deployed) -> None:
