@@ -5,8 +5,9 @@ One step (Forwarder.step) takes at most 256 deliveries. Nobody is forgotten in t
 1. take: what waits, in the order in which it came. No call log, no step.
 2. understand: each again from its raw bytes, with the function that chose the answer. What is ignored, dead, too old or of
    somebody forgotten is settled here.
-3. write: the events in one transaction. Where one of them is at fault, each in a transaction of its own. Where the call
-   log was restored, what it lacks waits again and the batch is written after that.
+3. write: the events in one transaction. What cannot be written so is written in smaller pieces: halves of what is too
+   much, call by call where somebody has locked a row, each alone where one is at fault. A call that is locked waits apart
+   (calllog/held.py). Where the call log was restored, what it lacks waits again and the batch is written after that.
 4. settle: marked forwarded, only after the commit. A crash before that forwards the batch again, which changes nothing.
 
 Live traffic, a database that was away for a night, a replay and a restored call log all take this one way. An error that
@@ -26,12 +27,18 @@ import peewee
 
 import schemas
 from calllog import overdue, restored
-from calllog.batch import MOST_EVENTS, Applied, Indigestible, Restored, SchemaDiffers, apply, wall, write_status
-from calllog.database import open_database, same_file
+from calllog.batch import Applied, Restored, TooMuch, apply, wall, write_status
+from calllog.bounds import MOST_CALL_TEXT, MOST_EVENTS, MOST_PARTIES, MOST_PAYLOAD, MOST_RECORDINGS
+from calllog.database import open_database, same_file, wait_for_locks
+from calllog.errors import Locked, holder
+from calllog.held import Held, Key
+from calllog.rehearsal import rehearse, rehearse_least
+from calllog.statements import Indigestible
 from config import Settings
 from inbox import DEAD, FORGOTTEN, FORWARDED, IGNORED, OUR_FAULT, Inbox, Outcome, now
 from inbox.judge import DAY, understood
 from inbox.state import node_state
+from inbox.watch import CallLogNote, Watch
 from models import Position
 from schemas.event import CallEvent
 from schemas.reading import Delivery
@@ -41,22 +48,25 @@ log = logging.getLogger("connector.forwarder")
 
 
 LONGEST_DELAY = 30.0  # seconds between two tries while the call log is away
+LONGEST_WHILE_LOCKED = 5.0  # the same where a lock keeps everything out
+LOCK_WAIT = 2  # seconds that a batch waits for a row that somebody has locked
 LOOK_EVERY = 1.0  # seconds, in case a wake was lost
 LOOK_FOR_ENDS_EVERY = 5.0  # seconds: between two looks for calls that end by silence
-STATUS_EVERY = 60.0  # seconds: feed_status, and a look at silent feeds and the disk
+STATUS_EVERY = 60.0  # seconds: feed_status
 DISK_EVERY = 3600.0  # seconds: between two warnings of a low disk
 
-# why a batch failed: the label `reason` of connector_forward_errors_total
-TROUBLES: dict[str, tuple[type[Exception], ...]] = {
-    "schema_differs": (SchemaDiffers,),
-    "restored": (Restored,),
-    "call_log_away": (peewee.PeeweeException,),
-    "inbox": (OSError, sqlite3.Error),
-    "our_fault": (Exception,),
-}
-
-
 Settled = list[tuple[Delivery, Outcome]]
+Item = tuple[Delivery | None, CallEvent]  # an event of our own has no delivery
+
+# Why an event is beyond what its call may have (calllog/batch.py).
+BEYOND = {
+    "too_many_events": f"Больше {MOST_EVENTS} событий в одном звонке",
+    "too_many_recordings": f"Больше {MOST_RECORDINGS} записей у одного звонка",
+    "too_many_legs": f"Больше {MOST_PARTIES} участников в одном звонке",
+    "call_too_large": f"Больше {MOST_CALL_TEXT} знаков в событиях одного звонка",
+    "event_too_large": f"Событие больше {MOST_PAYLOAD} байт: в журнал оно не помещается. Звонок",
+}
+CONSTANT = "похоже, в шаблоне уведомления вместо номера сессии звонка стоит постоянное значение."
 
 
 @dataclass(slots=True)
@@ -66,6 +76,7 @@ class Tally:
     forwarded: int = 0
     ignored: int = 0
     dead: int = 0
+    changed: int = 0  # calls
 
     @property
     def total(self) -> int:
@@ -75,83 +86,118 @@ class Tally:
         self.forwarded += other.forwarded
         self.ignored += other.ignored
         self.dead += other.dead
+        self.changed += other.changed
         return self
 
 
-class Watch:
-    """Once a minute, whatever the call log's state: logs which feeds have fallen silent or speak again; once an hour, that
-    the disk is low."""
+class CallLog:
+    """The forwarder's connection to the call log: opened when it is needed, tried before anything is written, and given up
+    after any error that is not one delivery's own."""
 
-    def __init__(self, settings: Settings, inbox: Inbox) -> None:
-        self.settings, self.inbox = settings, inbox
-        self._looked = -STATUS_EVERY
-        self._silent: set[str] = set()
-        self._disk_logged = -DISK_EVERY
+    def __init__(self, settings: Settings, inbox: Inbox, note: CallLogNote, forgotten: Forgotten) -> None:
+        self.settings, self.inbox, self.note, self.forgotten = settings, inbox, note, forgotten
+        self._db: peewee.Database | None = None
 
-    def look(self) -> None:
-        """Look, if a minute has passed."""
-        clock = time.monotonic()
-        if clock - self._looked < STATUS_EVERY:
-            return
-        self._looked = clock
-        state = node_state(self.settings, self.inbox)
-        silent = set(state.silent_feeds)
-        for feed in sorted(silent - self._silent):
-            minutes = self.settings.feeds[feed].silence_minutes
-            log.warning("%s: no delivery for more than %d minutes (%s_SILENCE_MINUTES)", feed, minutes, feed.upper())
-        for feed in sorted(self._silent - silent):
-            log.info("%s: deliveries come again", feed)
-        self._silent = silent
-        low = [disk for disk in state.disks if disk.low]
-        if low and clock - self._disk_logged >= DISK_EVERY:
-            self._disk_logged = clock
-            for disk in low:
-                log.warning("the disk is low: %s", disk)
+    def database(self) -> peewee.Database:
+        """Connected, and fit to be written."""
+        if self._db is None:
+            self._db = open_database(self.settings.database_url, lock_wait=LOCK_WAIT)
+        if self._db.is_closed():
+            self._db.connect()
+            self._ensure_same(self._db)
+            self.rehearse()
+        self._ensure_same(self._db)
+        return self._db
 
+    def rehearse(self) -> None:
+        """Raises what is wrong with the call log whatever is written; `flask check` does the same."""
+        rehearse(self.database(), node=self.inbox.node(), zone=self.settings.timezone, now=now())
 
-class CallLogNote:
-    """How the call log was last seen: logged when that changes, and noted in the inbox for readyz, metrics and the page."""
+    def check_locks(self) -> None:
+        """Raises Locked when a lock keeps every new call out."""
+        rehearse_least(self.database(), node=self.inbox.node(), zone=self.settings.timezone, now=now())
 
-    def __init__(self, inbox: Inbox) -> None:
-        self.inbox = inbox
-        self._wrong = ""  # the sentence that was logged last, "" while the call log answers
-        self._noted_at = -LONGEST_DELAY
+    def holder(self) -> str:
+        """Who holds locks in it."""
+        return holder(self.database())
 
-    def away(self, error: Exception, delay: float) -> None:
-        """A batch failed and is tried again: counted under its reason."""
-        reason = next(reason for reason, kinds in TROUBLES.items() if isinstance(error, kinds))
-        if reason == "our_fault":
-            sentence = f"our own fault: {type(error).__name__}, the log has the traceback"
-            log.error("forwarding failed for our own fault, trying again in %.1f s", delay, exc_info=error)
-        else:
-            sentence = f"{type(error).__name__}: {error}"
-            if sentence != self._wrong:
-                what = "the inbox cannot be written" if reason == "inbox" else "the call log is away"
-                log.warning("%s, trying again for ever: %s", what, sentence)
-        self._wrong = sentence
-        self._note("away", sentence, reason)
+    def apply(self, events: Sequence[CallEvent], create_missing: bool, wait: bool) -> Applied:
+        """One transaction, which waits for a locked row or does not; a call log that turns out to be restored is mended
+        first. Raises what batch.apply raises, but Restored."""
+        db = self.database()
+        wait_for_locks(db, wait)
+        while True:
+            try:
+                applied = apply(
+                    db, events, node=self.inbox.node(), zone=self.settings.timezone, now=now(),
+                    known=self.inbox.position(), reach=self.inbox.reach,
+                    create_missing=create_missing,
+                )  # fmt: skip
+            except Restored as error:
+                self._mend(db, str(error))
+            else:
+                self._ensure_same(db)
+                self.note.answered()
+                return applied
 
-    def answered(self) -> None:
-        """It answered: noted at most every ten seconds unless it was away."""
-        if self._wrong:
-            log.info("the call log is back")
-        elif time.monotonic() - self._noted_at <= 10:
-            return
-        self._wrong, self._noted_at = "", time.monotonic()
-        self._note("ok", "")
-
-    def _note(self, state: str, sentence: str, reason: str = "") -> None:
+    def check_position(self) -> None:
+        """Notice a restore on a quiet day too."""
+        db = self.database()
+        wait_for_locks(db, longest=True)
         try:
-            self.inbox.remember(
-                call_log_state=state,
-                call_log_message=sentence,
-                call_log_reason=reason,
-                call_log_seen_at=str(now()),
-            )
-            if reason:
-                self.inbox.trouble(reason, sentence)
-        except (OSError, sqlite3.Error) as error:
-            log.error("the inbox cannot be written: %s", error)
+            self.inbox.settle([], restored.check_position(db, self.inbox.position()))
+        except Restored as error:
+            self._mend(db, str(error))
+
+    def _mend(self, db: peewee.Database, what: str) -> None:
+        """The call log was restored: forward again what it lacks, and number on above what readers have seen."""
+        count = self.inbox.requeue(lambda keys: restored.missing(db, keys))
+        position = restored.mend(db, self.inbox.position())
+        self.inbox.settle([], position)
+        log.warning(
+            "%s: it was restored or replaced; %d deliveries are forwarded again, changes go on from %d",
+            what, count, position.change_no,
+        )  # fmt: skip
+        if self.forgotten.known():
+            log.warning("who was forgotten may be in the restored call log: run flask forget --again")
+
+    @staticmethod
+    def _ensure_same(db: peewee.Database) -> None:
+        """Raises OperationalError when the SQLite call log is not the file at its path any more: what was written to it
+        may not be marked forwarded."""
+        if not same_file(db):
+            raise peewee.OperationalError("calls.db was moved, removed or replaced under the running service")
+
+    def close(self) -> None:
+        """Let go of the connection, whatever state it is in."""
+        db, self._db = self._db, None
+        if db is not None:
+            try:
+                db.close()
+            except Exception:
+                log.debug("the connection was already gone", exc_info=True)
+
+
+def _past(event: CallEvent, forgotten: Forgotten, days: int) -> Outcome | None:
+    """Why an event must not create a call: past CALLS_DAYS (0: for ever), or of somebody forgotten. None: it may."""
+    if forgotten.of(event):
+        return Outcome(IGNORED, FORGOTTEN, "Звонок или номер удалён по требованию человека: тело уведомления стёрто.")
+    if days and min(event.moment, event.received_at) < now() - days * DAY:
+        sentence = f"Событие старше CALLS_DAYS ({days}): звонок уже удалён из журнала или был бы удалён."
+        return Outcome(IGNORED, "too_old", sentence)
+    return None
+
+
+def _write_status(db: peewee.Database, settings: Settings, inbox: Inbox) -> None:
+    """This node's rows of feed_status."""
+    state, waiting = node_state(settings, inbox), inbox.waiting_by_feed()
+    dead, last, zone = state.dead_by_feed, state.last_deliveries, settings.timezone
+    open_feeds = {name for name, feed in settings.feeds.items() if not feed.closed}
+    rows = [
+        (feed[:16], wall(last.get(feed), zone), waiting.get(feed, 0), dead[feed], wall(now(), zone))
+        for feed in sorted(open_feeds | last.keys())  # those of another release too, however long their names
+    ]
+    write_status(db, state.node, rows)
 
 
 class Forwarder:
@@ -161,13 +207,16 @@ class Forwarder:
         self.settings, self.inbox = settings, inbox
         self._on_turn: Callable[[bool], None] = lambda ours: None
         self.forgotten = Forgotten(settings.inbox_dir)
-        self._db: peewee.Database | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._working = threading.Lock()
         self._watch, self._note = Watch(settings, inbox), CallLogNote(inbox)
+        self._call_log = CallLog(settings, inbox, self._note, self.forgotten)
+        self.close = self._call_log.close
         self._ticked = self._looked = -STATUS_EVERY
         self._drained = False
+        self._held = Held()
+        self._holder = ""
 
     # ------------------------------------------------------------------------------------------------ running
 
@@ -217,7 +266,7 @@ class Forwarder:
                     self.tick()
                     delay = 0.0
                 except Exception as error:
-                    delay = min(LONGEST_DELAY, delay * 2 or 0.5)
+                    delay = min(LONGEST_WHILE_LOCKED if isinstance(error, Locked) else LONGEST_DELAY, delay * 2 or 0.5)
                     self.close()
                     # feed_status is due soon after the call log is back, but not after every deadlock
                     self._ticked = min(self._ticked, time.monotonic() - STATUS_EVERY + LOOK_FOR_ENDS_EVERY)
@@ -247,33 +296,33 @@ class Forwarder:
             total += tally
             if not tally.total:
                 self.tick(always=True)
-                if not self.inbox.waiting(most=1):  # it may have noticed a restore
+                if not self._waits():  # it may have noticed a restore
                     return total
 
     def step(self) -> Tally:
         """One batch, as the module's docstring numbers it. Raises what is no single delivery's fault."""
         with self.forgotten.held():
+            self._held.next_turn()
             batch, aside = self._understand(self._take())
             tally = self._settle(aside)
-            if batch:
-                try:
-                    tally += self._settle(*self._write(batch))
-                except Indigestible:
-                    for one in batch:
-                        tally += self._settle(*self._write_alone(*one))
-            self._drained = not self.inbox.waiting(most=1)
+            tally += self._write_in_pieces(batch)
+            self._drained = not self._waits()
             return tally
 
     def _take(self) -> list[Delivery]:
-        """1. What waits, the oldest first."""
-        waiting = self.inbox.waiting()
+        """1. What waits, the oldest first, but for the calls that are held."""
+        waiting = self.inbox.waiting(but=self._held.deliveries())
         if waiting:
-            self._database()  # first: nothing is understood in vain while the call log is away
+            self._call_log.database()  # first: nothing is understood in vain while the call log is away
         return waiting
 
-    def _understand(self, taken: list[Delivery]) -> tuple[list[tuple[Delivery, CallEvent]], Settled]:
+    def _waits(self) -> bool:
+        return bool(self.inbox.waiting(most=1, but=self._held.deliveries()))
+
+    def _understand(self, taken: list[Delivery]) -> tuple[list[Item], Settled]:
         """2. (what is to be written, what is settled without the call log)."""
-        batch, aside = [], []
+        batch: list[Item] = []
+        aside: Settled = []
         for delivery in taken:
             outcome, event = understood(delivery, self.settings.feeds)
             past = _past(event, self.forgotten, self.settings.calls_days) if event else None
@@ -283,25 +332,61 @@ class Forwarder:
                 aside.append((delivery, past or outcome))
         return batch, aside
 
-    def _write(self, batch: Sequence[tuple[Delivery, CallEvent]]) -> tuple[Settled, Position]:
-        """3. Raises Indigestible: an event of the batch is at fault, nothing is written."""
-        applied = self._apply([event for _, event in batch])
-        settled = [(delivery, Outcome(FORWARDED, event_key=event.event_key)) for delivery, event in batch]
-        for number in applied.surplus:
-            delivery, event = batch[number]
-            sentence = (
-                f"Больше {MOST_EVENTS} событий в одном звонке {event.provider_call_id}: похоже, в шаблоне "
-                "уведомления вместо номера сессии звонка стоит постоянное значение."
-            )
-            settled[number] = (delivery, Outcome(DEAD, "too_many_events", sentence))
-        return settled, applied.position
+    def _write_in_pieces(self, batch: list[Item], create_missing: bool = True) -> Tally:
+        """3 and 4. In one piece where that can be. Raises Locked when a lock keeps every new call out."""
+        tally, left, locked = Tally(), [self._without_held(batch)], False
+        while left:
+            piece = left.pop(0)
+            try:
+                if piece:
+                    tally += self._write(piece, create_missing, wait=not (locked or self._held.any))
+            except (TooMuch, Locked, Indigestible) as error:
+                smaller = _pieces(piece, error)
+                left[:0] = smaller
+                locked = locked or isinstance(error, Locked)
+                if isinstance(error, Locked) and not smaller:
+                    self._held.add(_call(piece[0]), [delivery.id for delivery, _ in piece if delivery])
+                elif not smaller:
+                    tally += self._bury(piece[0], error)
+        if locked:
+            self._holder = self._call_log.holder()
+        self._note.blocked(len(self._held), self._holder if self._held else "")
+        if locked and not tally.total:
+            self._call_log.check_locks()
+        return tally
 
-    def _write_alone(self, delivery: Delivery, event: CallEvent) -> tuple[Settled, Position | None]:
-        """3. of one delivery: dead if it is the one at fault."""
-        try:
-            return self._write([(delivery, event)])
-        except Indigestible as fault:
-            return [(delivery, Outcome(DEAD, "indigestible", _traceback(fault)))], None
+    def _without_held(self, batch: list[Item]) -> list[Item]:
+        """The batch but for what is of a held call, which joins the call's other deliveries."""
+        free = []
+        for item in batch:
+            if _call(item) not in self._held:
+                free.append(item)
+            elif item[0]:
+                self._held.add(_call(item), [item[0].id])
+        return free
+
+    def _write(self, batch: Sequence[Item], create_missing: bool, wait: bool) -> Tally:
+        """3 and 4 in one transaction. Raises TooMuch, Locked or Indigestible (an event is at fault): nothing is written."""
+        applied = self._call_log.apply([event for _, event in batch], create_missing, wait)
+        settled: Settled = []
+        for number, (delivery, event) in enumerate(batch):
+            reason = applied.surplus.get(number, "")
+            hint = "" if reason == "event_too_large" else f": {CONSTANT}"
+            outcome = Outcome(DEAD, reason, f"{BEYOND[reason]} {event.provider_call_id}{hint}") if reason else None
+            if delivery:
+                settled.append((delivery, outcome or Outcome(FORWARDED, event_key=event.event_key)))
+        tally = self._settle(settled, applied.position)
+        tally.changed = applied.changed
+        return tally
+
+    def _bury(self, item: Item, fault: Exception) -> Tally:
+        """3 and 4 of one event that is at fault: a dead letter, if the call log takes any other event at all."""
+        self._call_log.rehearse()
+        delivery, event = item
+        if delivery:
+            return self._settle([(delivery, Outcome(DEAD, "indigestible", _traceback(fault)))])
+        log.error("the end of call %s cannot be written", event.provider_call_id, exc_info=fault)
+        return Tally()
 
     def _settle(self, settled: Settled, position: Position | None = None) -> Tally:
         """4. In the inbox; logged, and counted."""
@@ -313,49 +398,19 @@ class Forwarder:
             self.inbox.truncate_log()  # its -wal has the body still
         return Tally(*(sum(outcome.state == state for _, outcome in settled) for state in (FORWARDED, IGNORED, DEAD)))
 
-    def _apply(self, events: Sequence[CallEvent], create_missing: bool = True) -> Applied:
-        """One transaction; a call log that turns out to be restored is mended first."""
-        db = self._database()
-        while True:
-            try:
-                applied = apply(
-                    db, events, node=self.inbox.node(), zone=self.settings.timezone, now=now(),
-                    known=self.inbox.position(), reach=self.inbox.reach,
-                    create_missing=create_missing,
-                )  # fmt: skip
-            except Restored as error:
-                self._mend(db, str(error))
-            else:
-                self._ensure_same(db)
-                self._note.answered()
-                return applied
-
-    def _mend(self, db: peewee.Database, what: str) -> None:
-        """The call log was restored: forward again what it lacks, and number on above what readers have seen."""
-        count = self.inbox.requeue(lambda keys: restored.missing(db, keys))
-        position = restored.mend(db, self.inbox.position())
-        self.inbox.settle([], position)
-        log.warning(
-            "%s: it was restored or replaced; %d deliveries are forwarded again, changes go on from %d",
-            what, count, position.change_no,
-        )  # fmt: skip
-        if self.forgotten.known():
-            log.warning("who was forgotten may be in the restored call log: run flask forget --again")
-
     def tick(self, always: bool = False) -> None:
         """Every few seconds: end the calls whose end never came. Once a minute: write feed_status, by which
         1C knows that the service is alive."""
         clock = time.monotonic()
         if self._drained and (always or clock - self._looked > LOOK_FOR_ENDS_EVERY):
-            self._end_overdue(self._database())
+            self._end_overdue(self._call_log.database())
             self._looked = clock
         if always or clock - self._ticked > STATUS_EVERY:
-            db = self._database()
+            self._call_log.check_position()
             try:
-                self.inbox.settle([], restored.check_position(db, self.inbox.position()))
-            except Restored as error:  # also on a quiet day
-                self._mend(db, str(error))
-            _write_status(db, self.settings, self.inbox)
+                _write_status(self._call_log.database(), self.settings, self.inbox)
+            except Locked:  # by whoever reads it so, 1C perhaps: calls go on
+                log.warning("feed_status cannot be written, locked by %s", self._call_log.holder())
             self._ticked = clock
             self._note.answered()
 
@@ -373,59 +428,30 @@ class Forwarder:
             )
             if not late:
                 return
-            applied = self._apply(late, create_missing=False)
-            self.inbox.settle([], applied.position)
-            log.info("%d calls ended whose end never came", applied.changed)
-            if not applied.changed:
+            changed = self._write_in_pieces([(None, event) for event in late], create_missing=False).changed
+            log.info("%d calls ended whose end never came", changed)
+            if not changed:
                 return
 
-    # --------------------------------------------------------------------------------------------- connection
 
-    def _database(self) -> peewee.Database:
-        if self._db is None:
-            self._db = open_database(self.settings.database_url)
-        if self._db.is_closed():
-            self._db.connect()
-        self._ensure_same(self._db)
-        return self._db
-
-    @staticmethod
-    def _ensure_same(db: peewee.Database) -> None:
-        """Raises OperationalError when the SQLite call log is not the file at its path any more: what was written to it
-        may not be marked forwarded."""
-        if not same_file(db):
-            raise peewee.OperationalError("calls.db was moved, removed or replaced under the running service")
-
-    def close(self) -> None:
-        """Let go of the connection, whatever state it is in."""
-        db, self._db = self._db, None
-        if db is not None:
-            try:
-                db.close()
-            except Exception:
-                log.debug("the connection was already gone", exc_info=True)
+def _call(item: Item) -> Key:
+    return item[1].provider, item[1].provider_call_id
 
 
-def _past(event: CallEvent, forgotten: Forgotten, days: int) -> Outcome | None:
-    """Why an event must not create a call: past CALLS_DAYS (0: for ever), or of somebody forgotten. None: it may."""
-    if forgotten.of(event):
-        return Outcome(IGNORED, FORGOTTEN, "Звонок или номер удалён по требованию человека: тело уведомления стёрто.")
-    if days and min(event.moment, event.received_at) < now() - days * DAY:
-        sentence = f"Событие старше CALLS_DAYS ({days}): звонок уже удалён из журнала или был бы удалён."
-        return Outcome(IGNORED, "too_old", sentence)
-    return None
-
-
-def _write_status(db: peewee.Database, settings: Settings, inbox: Inbox) -> None:
-    """This node's rows of feed_status."""
-    state, waiting = node_state(settings, inbox), inbox.waiting_by_feed()
-    dead, last, zone = state.dead_by_feed, state.last_deliveries, settings.timezone
-    open_feeds = {name for name, feed in settings.feeds.items() if not feed.closed}
-    rows = [
-        (feed[:16], wall(last.get(feed), zone), waiting.get(feed, 0), dead[feed], wall(now(), zone))
-        for feed in sorted(open_feeds | last.keys())  # those of another release too, however long their names
-    ]
-    write_status(db, state.node, rows)
+def _pieces(batch: Sequence[Item], error: Exception) -> list[list[Item]]:
+    """What to write instead of a batch that failed so; none where it cannot be cut. A call's events keep their order."""
+    if isinstance(error, Indigestible):
+        return [[item] for item in batch] if len(batch) > 1 else []
+    calls: dict[Key, list[Item]] = {}
+    for item in batch:
+        calls.setdefault(_call(item), []).append(item)
+    of_calls = list(calls.values())
+    if len(of_calls) == 1:
+        return []
+    if isinstance(error, Locked):
+        return of_calls
+    half = len(of_calls) // 2
+    return [[item for call in some for item in call] for some in (of_calls[:half], of_calls[half:])]
 
 
 def _log(delivery: Delivery, outcome: Outcome) -> None:

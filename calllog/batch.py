@@ -12,17 +12,22 @@ from datetime import datetime, tzinfo
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
-from peewee import Database, DataError, IntegrityError, fn
+from peewee import Database, DataError, IntegrityError, OperationalError, fn
 
 import models
+from calllog.bounds import Size
 from calllog.database import on_mysql, schema, transaction
 from calllog.fold import Call, fold
+from calllog.statements import Indigestible, among, insert, select
 from models import CallAttributes, CallEvents, CallLegs, CallRecordings, Calls, FeedStatus, Position, Table
 from schemas.event import CallEvent
 
 # What a call has several of: the table, and the column that tells one from another within a call.
 PARTS: dict[type[Table], str] = {CallLegs: "leg_key", CallRecordings: "url_hash", CallAttributes: "name"}
-MOST_EVENTS = 1000  # of one call: a constant id for all calls must not make every batch read the whole log
+
+# Of one batch, unless it is of one call alone: more is cut before it is in memory.
+MOST_TEXT = 4_000_000  # characters of payloads, read and written
+UNMEASURED = 500  # stored events that are read without asking first how long they are
 
 
 class SchemaDiffers(Exception):
@@ -33,16 +38,21 @@ class Restored(Exception):
     """The call log's counter is not where we left it: it was restored from a backup, or is another database."""
 
 
-class Indigestible(Exception):
-    """Our pure code raised, or the database refuses the data itself: trying again does not help."""
+class Unwritable(OperationalError):
+    """The call log does not take what a batch writes, whatever the batch is."""
+
+
+class TooMuch(Exception):
+    """The batch has more to read or to write than fits; nothing is written. Never raised for events of one call."""
 
 
 @dataclass(slots=True)
 class Applied:
-    """What a batch did: the new position, the numbers of the events that were too many for their call, changed calls."""
+    """What a batch did: the new position, the numbers of the events that are beyond what a call may have, each with the
+    reason, changed calls."""
 
     position: Position
-    surplus: list[int] = field(default_factory=list)
+    surplus: dict[int, str] = field(default_factory=dict)
     changed: int = 0
 
 
@@ -70,7 +80,7 @@ def apply(
 
     `now` is milliseconds since 1970 UTC, `zone` the call log's TIMEZONE, `known` the position of the last commit that
     this node saw; `reach` is called with the highest change_no before the commit, whose outcome a crash may hide. Raises
-    SchemaDiffers, Restored, Indigestible; after any other exception the batch can be tried again.
+    SchemaDiffers, Restored, TooMuch, Indigestible; after any other exception the batch can be tried again.
     """
     batch = _Batch(db, node, zone, now)
     try:
@@ -83,39 +93,15 @@ def apply(
         raise Indigestible(f"{type(error).__name__}: {error}") from error
 
 
-# --------------------------------------------------------------------------------------- statements, each for many rows
+def write(db: Database, events: Sequence[CallEvent], *, node: str, zone: tzinfo, now: int) -> None:
+    """The statements of a batch inside the caller's transaction, for whoever rolls it back (rehearsal.py)."""
+    try:
+        _Batch(db, node, zone, now).write(events, Position(), True)
+    except (DataError, IntegrityError) as error:
+        raise Indigestible(f"{type(error).__name__}: {error}") from error
 
 
-def insert(
-    db: Database, table: type[Table], columns: Sequence[str], rows: Sequence[Sequence[Any]], conflict: str = ""
-) -> None:
-    """One multi-row INSERT. `conflict`: "keep" the row that is there, "replace" it by id, or fail."""
-    if not rows:
-        return
-    one = f"({', '.join([db.param] * len(columns))})"
-    sql = f"INSERT INTO {table._meta.table_name} ({', '.join(columns)}) VALUES {', '.join([one] * len(rows))}"
-    if conflict == "keep":
-        # not id = id: it sets the statement's counter back, and the next new row is taken for a duplicate
-        sql += f" ON DUPLICATE KEY UPDATE {columns[1]} = {columns[1]}" if on_mysql(db) else " ON CONFLICT DO NOTHING"
-    elif conflict and on_mysql(db):
-        sql += " ON DUPLICATE KEY UPDATE " + ", ".join(f"{c} = VALUES({c})" for c in columns[1:])
-    elif conflict:
-        sql += " ON CONFLICT (id) DO UPDATE SET " + ", ".join(f"{c} = excluded.{c}" for c in columns[1:])
-    db.execute_sql(sql, [value for row in rows for value in row])
-
-
-def select(
-    db: Database, table: type[Table], columns: Sequence[str], where: str, values: Sequence[Any]
-) -> list[tuple[Any, ...]]:
-    """Rows as tuples, moments as text in whole seconds on both databases."""
-    sql = f"SELECT {', '.join(columns)} FROM {table._meta.table_name} WHERE {where}"
-    rows = db.execute_sql(sql, list(values)).fetchall()
-    return [tuple(str(v) if isinstance(v, datetime) else v for v in row) for row in rows]
-
-
-def among(db: Database, column: str, values: Sequence[Any]) -> str:
-    """The condition that the column has one of these values."""
-    return f"{column} IN ({', '.join([db.param] * len(values))})"
+# -------------------------------------------------------------------------------------------------------------- locks
 
 
 def check_schema(db: Database) -> None:
@@ -198,9 +184,13 @@ class _Batch:
         self.db, self.node, self.zone, self.now = db, node, zone, now
         self.mysql = on_mysql(db)
         self.last_id = 0
+        self.text = 0  # characters of payloads, read and written
 
     def write(self, events: Sequence[CallEvent], known: Position, create_missing: bool) -> Applied:
         calls = sorted({(event.provider, event.provider_call_id) for event in events})
+        room = getattr(self.db, "max_packet", 0)
+        if room and len(calls) > 1 and sum(len(call) for _, call in calls) > room // 8:
+            raise TooMuch(f"{len(calls)} calls")
         if not self.mysql:  # BEGIN IMMEDIATE is the lock: the counter can be read at once
             check_schema(self.db)
             self.counter(known)
@@ -211,7 +201,9 @@ class _Batch:
         if self.mysql:
             check_schema(self.db)
         rows = self.call_rows(calls)
-        stored = self.stored_events([row["id"] for row in rows.values()])
+        if len(rows) < len(calls):
+            raise Unwritable("calls takes two calls for one: has somebody added a unique index? flask check names it")
+        stored = self.stored_events([row["id"] for row in rows.values()], sum(r["events_count"] for r in rows.values()))
         surplus = self.merge(events, rows, stored)
         folded = {row["id"]: _fold(stored[row["id"]].values()) for row in rows.values() if stored[row["id"]]}
         moved: set[int] = set()  # calls of which a part changed
@@ -250,51 +242,71 @@ class _Batch:
                 rows[provider, row["provider_call_id"]] = row
         return rows
 
-    def stored_events(self, ids: list[int]) -> dict[int, dict[str, CallEvent]]:
+    def stored_events(self, ids: list[int], count: int) -> dict[int, dict[str, CallEvent]]:
+        """The events of these calls, about `count` of them. Raises TooMuch before it has understood them."""
+        several, mine = len(ids) > 1, among(self.db, "call_id", ids)
+        if several and count > UNMEASURED:
+            length = "CHAR_LENGTH" if self.mysql else "LENGTH"
+            self.fits(select(self.db, CallEvents, (f"SUM({length}(payload))",), mine, ids)[0][0] or 0)
+        found = select(self.db, CallEvents, ("call_id", "event_key", "payload"), mine, ids)
+        self.text = sum(len(payload) for _, _, payload in found)
+        if several:
+            self.fits(self.text)
         stored: dict[int, dict[str, CallEvent]] = {id: {} for id in ids}
-        for id, key, payload in select(
-            self.db, CallEvents, ("call_id", "event_key", "payload"), among(self.db, "call_id", ids), ids
-        ):
-            stored[id][key] = _event(payload)
+        self.sizes = {id: Size() for id in ids}
+        for id, key, payload in found:
+            stored[id][key] = event = _event(payload)
+            self.sizes[id].add(event, len(payload))
         return stored
+
+    @staticmethod
+    def fits(text: int) -> None:
+        if text > MOST_TEXT:
+            raise TooMuch(f"{text} characters of payloads")
 
     def merge(
         self,
         events: Sequence[CallEvent],
         rows: dict[tuple[str, str], dict[str, Any]],
         stored: dict[int, dict[str, CallEvent]],
-    ) -> list[int]:
-        """New events into the table and into `stored`; returns the numbers of those beyond MOST_EVENTS.
+    ) -> dict[int, str]:
+        """New events into the table and into `stored`; returns the numbers of those that are beyond what a call may have,
+        each with the reason.
 
         A repeat with an earlier receipt, or the same delivery understood better, takes the stored one's place.
         """
-        new: dict[str, tuple[int, CallEvent]] = {}
+        new: dict[str, tuple[int, CallEvent, str]] = {}
         better: dict[str, CallEvent] = {}
-        surplus: list[int] = []
+        surplus: dict[int, str] = {}
         for number, event in enumerate(events):
             id = rows[event.provider, event.provider_call_id]["id"]
             there = stored[id].get(event.event_key)
             if there is None:
-                if len(stored[id]) >= MOST_EVENTS:
-                    surplus.append(number)
+                payload = event.to_payload()
+                if beyond := self.sizes[id].beyond(event, payload):
+                    surplus[number] = beyond
                     continue
-                new[event.event_key] = (id, event)
+                self.sizes[id].add(event, len(payload))
+                self.text += len(payload)
+                new[event.event_key] = (id, event, payload)
             elif event.received_at > there.received_at or event == there:
                 continue
             elif event.event_key in new:
-                new[event.event_key] = (id, event)
+                new[event.event_key] = (id, event, event.to_payload())
             else:
                 better[event.event_key] = event
             stored[id][event.event_key] = event
+        if len(rows) > 1:
+            self.fits(self.text)
         columns = models.columns(CallEvents)
-        insert(self.db, CallEvents, columns, [self.event_row(id, e) for _, (id, e) in sorted(new.items())], "keep")
+        insert(self.db, CallEvents, columns, [self.event_row(*of) for _, of in sorted(new.items())], "keep")
         for key, event in sorted(better.items()):  # rare: a replay, or a repeat that was received first
-            row = dict(zip(columns, self.event_row(0, event), strict=True))
+            row = dict(zip(columns, self.event_row(0, event, event.to_payload()), strict=True))
             newer = {name: row[name] for name in ("feed", "kind", "occurred_at", "received_at", "payload")}
             CallEvents.update(**newer).where(CallEvents.event_key == key).execute(self.db)
         return surplus
 
-    def event_row(self, call_id: int, event: CallEvent) -> tuple[Any, ...]:
+    def event_row(self, call_id: int, event: CallEvent, payload: str) -> tuple[Any, ...]:
         return (
             self.new_id(),
             call_id,
@@ -305,7 +317,7 @@ class _Batch:
             wall(event.received_at, self.zone),
             event.notification_name,
             self.node,
-            event.to_payload(),
+            payload,
         )
 
     def write_parts(self, table: type[Table], key: str, wanted: dict[int, dict[str, dict[str, Any]]]) -> set[int]:
@@ -336,7 +348,7 @@ class _Batch:
         folded: dict[int, Call],
         moved: set[int],
         known: Position,
-        surplus: list[int],
+        surplus: dict[int, str],
     ) -> Applied:
         columns = models.columns(Calls)
         last, _, incarnation = self.counter(known)  # the counter's row is the last lock
@@ -362,6 +374,8 @@ class _Batch:
 def _fold(events: Iterable[CallEvent]) -> Call:
     try:
         return fold(events)
+    except MemoryError:  # the process's fault
+        raise
     except Exception as error:
         raise Indigestible(f"{type(error).__name__}: {error}") from error
 
@@ -369,6 +383,8 @@ def _fold(events: Iterable[CallEvent]) -> Call:
 def _event(payload: str) -> CallEvent:
     try:
         return CallEvent.from_payload(payload)
+    except MemoryError:
+        raise
     except Exception as error:
         raise Indigestible(f"{type(error).__name__}: {error}") from error
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from peewee import Database, MySQLDatabase, OperationalError, SqliteDatabase
+from peewee import Database, MySQLDatabase, OperationalError, PeeweeException, SqliteDatabase
 from playhouse.migrations import Runner
 
+from calllog.errors import UNWRAPPED, translated
 from config import Stop
 from models import READABLE_BY, VERSION, SchemaInfo, Table
 from server.sqlite import Connection, identity
@@ -30,15 +31,56 @@ class SqliteCallLog(SqliteDatabase):
 
 
 class MysqlCallLog(MySQLDatabase):
-    """MySQL or MariaDB, with the session settings that docs/decisions/0002-the-batch.md asks for."""
+    """MySQL or MariaDB, with the session settings that docs/decisions/0002-the-batch.md asks for. Whatever the driver
+    raises comes out as an error of peewee's family, in a sentence."""
+
+    def __init__(self, name: str, lock_wait: int, **options: Any) -> None:
+        self.lock_wait = self.waits = lock_wait  # seconds that a new connection waits for a row; that this one does
+        self.max_packet = 0  # the server's, in bytes: no statement may be longer
+        super().__init__(name, **options)
+
+    def _connect(self) -> Any:
+        try:
+            return super()._connect()  # type: ignore[misc]
+        except Exception as error:  # of the network, of the login, or of the driver's own reading: it is away
+            raise translated(error) from error
 
     def _initialize_connection(self, conn: Any) -> None:
         with conn.cursor() as cursor:
             cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
             cursor.execute(
                 "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION', "
-                "SESSION innodb_lock_wait_timeout = 10"
+                f"SESSION innodb_lock_wait_timeout = {self.lock_wait}"
             )
+            self.waits = self.lock_wait
+            cursor.execute("SELECT @@max_allowed_packet")
+            self.max_packet = int(cursor.fetchone()[0])
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        try:
+            return super().execute_sql(sql, params)
+        except (PeeweeException, *UNWRAPPED) as error:
+            raise translated(error) from error
+
+    def commit(self) -> Any:
+        try:
+            return super().commit()
+        except (PeeweeException, *UNWRAPPED) as error:
+            raise translated(error) from error
+
+
+def wait_for_locks(db: Database, longest: bool) -> None:
+    """Whether statements of this connection wait for a row that is locked as long as they may, or as briefly as the server
+    can: not at all on MariaDB, a second on MySQL. SQLite locks no rows."""
+    if isinstance(db, MysqlCallLog):
+        seconds = db.lock_wait if longest else 0 if _is_mariadb(db) else 1
+        if seconds != db.waits:
+            db.execute_sql(f"SET SESSION innodb_lock_wait_timeout = {seconds}")
+            db.waits = seconds
+
+
+def _is_mariadb(db: MysqlCallLog) -> bool:
+    return "MariaDB" in str(db.connection().server_version)
 
 
 def parse_url(url: str) -> tuple[str, dict[str, Any]]:
@@ -64,16 +106,16 @@ def parse_url(url: str) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
-def open_database(url: str, create: bool = False, patience: int = 10) -> Database:
+def open_database(url: str, create: bool = False, patience: int = 10, lock_wait: int = 10) -> Database:
     """The call log at `url`, not connected yet; peewee keeps one connection a thread. A SQLite file is made only with
     `create` (by `flask db upgrade`): the forwarder must not put an empty file where a restore is under way. `patience`
-    is the longest wait for the database in seconds."""
+    is the longest wait for the database in seconds, `lock_wait` that for a row which somebody has locked (MySQL)."""
     name, options = parse_url(url)
     if options:
         options |= {"read_timeout": patience, "write_timeout": patience, "connect_timeout": min(3, patience)}
         if create:  # DDL on a big table takes its time
             options |= {"read_timeout": 3600, "write_timeout": 3600}
-        return MysqlCallLog(name, **options)
+        return MysqlCallLog(name, lock_wait, **options)
     if create:
         Path(name).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     elif not Path(name).exists():

@@ -1,15 +1,19 @@
 """Calls whose end never came: the events that the forwarder adds itself."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import tzinfo
+from typing import Any
 
 from peewee import Database, fn
 
-from calllog.batch import stored_events, wall
+from calllog.batch import UNMEASURED, stored_events, wall
 from calllog.fold import settles_at
 from models import CallEvents, Calls
 from schemas.event import EXPIRED, HANGUP, SETTLED, SILENCES, CallEvent
 from schemas.reading import KEY_VERSION, sha256
+
+MOST = 500  # events at a time
+PAGE = 200  # calls that are looked at at once
 
 
 def overdue(
@@ -17,28 +21,58 @@ def overdue(
 ) -> list[CallEvent]:
     """`expired` events for calls that have not ended EXPIRE_HOURS after their last event, and `settled` ones for calls
     of the `settling` providers SETTLE_SECONDS after their last hangup. Their keys repeat while nothing else comes, so any
-    number of nodes may say it; what comes later takes it back."""
+    number of nodes may say it; what comes later takes it back.
+
+    The rows' wall clock only chooses whom to look at: it may have been written under another TIMEZONE. What is judged is
+    when the events were received, in milliseconds."""
     expires = int(expire_hours * 3_600_000)
+
+    def expired(events: list[CallEvent]) -> CallEvent | None:
+        late = max(event.received_at for event in events) + expires <= now
+        return own_event(EXPIRED, events, after=expires) if late else None
+
+    def settled(events: list[CallEvent]) -> CallEvent | None:
+        at = settles_at(events, settle_seconds)
+        return own_event(SETTLED, events, at=at) if at is not None and at <= now else None
+
     late, quiet = wall(now - expires, zone), wall(now - settle_seconds * 1000, zone)
-    open_calls = Calls.select(Calls.id).where(Calls.state.in_(("ringing", "talking")))
-    found = []
-    forgotten = [id for (id,) in open_calls.where(Calls.last_event_at < late).limit(500).tuples().execute(db)]
-    for events in stored_events(db, forgotten).values():
-        if events:
-            found.append(own_event(EXPIRED, events, after=expires))
     hung_up = CallEvents.select(CallEvents.id).where(CallEvents.call_id == Calls.id, CallEvents.kind == HANGUP)
-    maybe = open_calls.where(Calls.provider.in_(list(settling)), Calls.last_event_at < quiet, fn.EXISTS(hung_up))
-    last_id = 0
-    while len(found) < 500:  # all of them are looked at, or those that wait for a leg would hide the others
-        page = [id for (id,) in maybe.where(Calls.id > last_id).order_by(Calls.id).limit(200).tuples().execute(db)]
-        if not page:
-            break
-        last_id = page[-1]
-        for events in stored_events(db, page).values():
-            at = settles_at(events, settle_seconds)
-            if at is not None and at <= now:
-                found.append(own_event(SETTLED, events, at=at))
+    found: list[CallEvent] = []
+    _judge(db, Calls.last_event_at < late, expired, found)
+    chosen = Calls.provider.in_(list(settling)) & (Calls.last_event_at < quiet) & fn.EXISTS(hung_up)
+    _judge(db, chosen, settled, found)
     return found
+
+
+def _judge(
+    db: Database, chosen: Any, judge: Callable[[list[CallEvent]], CallEvent | None], found: list[CallEvent]
+) -> None:
+    """Append what `judge` makes of the open calls for which `chosen` holds, up to MOST. All of them are looked at, or those
+    that wait on would hide the others."""
+    open_calls = Calls.select(Calls.id, Calls.events_count).where(Calls.state.in_(("ringing", "talking")), chosen)
+    last_id = 0
+    while len(found) < MOST:
+        query = open_calls.where(Calls.id > last_id).order_by(Calls.id).limit(PAGE)
+        page = list(query.tuples().execute(db))
+        if not page:
+            return
+        last_id = page[-1][0]
+        for ids in _bites(page):
+            events = filter(None, stored_events(db, ids).values())
+            found += filter(None, map(judge, events))
+
+
+def _bites(page: list[tuple[int, int]]) -> Iterator[list[int]]:
+    """The ids of (id, events_count) in lists of not too many events each."""
+    ids: list[int] = []
+    events = 0
+    for id, count in page:
+        if ids and events + count > UNMEASURED:
+            yield ids
+            ids, events = [], 0
+        ids.append(id)
+        events += count
+    yield ids
 
 
 def own_event(kind: str, events: Iterable[CallEvent], *, at: int = 0, after: int = 0) -> CallEvent:

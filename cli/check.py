@@ -9,8 +9,10 @@ from flask.cli import with_appcontext
 import config
 import models
 from calllog import batch, database, employees
+from calllog.rehearsal import rehearse
 from cli import terminal
 from config import Settings, Stop
+from inbox import now
 from inbox.state import disks, node_state
 from setup import selftest
 from setup.doors import weak_doors
@@ -72,7 +74,7 @@ def _check_inbox(settings: Settings) -> str:
 
 
 def _check_call_log(settings: Settings) -> str:
-    db = database.open_database(settings.database_url)
+    db = database.open_database(settings.database_url, lock_wait=2)
     with db.connection_context():
         found = database.present_schema(db)
         if not found.writable:
@@ -82,7 +84,11 @@ def _check_call_log(settings: Settings) -> str:
         row = db.execute_sql("SELECT change_no FROM change_counter WHERE id = 1").fetchone()
         if row is None:
             raise batch.SchemaDiffers("a copy that was broken off: flask db copy --again")
-    return f"schema version {found.version}, change_no {row[0]}"
+        state = node_state(settings, terminal.inbox())
+        rehearse(db, node=state.node, zone=settings.timezone, now=now())
+    if state.blocked_calls:
+        raise RuntimeError(f"{state.blocked_calls} calls wait, locked by {state.blocked_by}")
+    return f"schema version {found.version}, change_no {row[0]}, a call can be written"
 
 
 def _check_employees(settings: Settings) -> str:

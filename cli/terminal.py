@@ -13,13 +13,13 @@ import click
 import peewee
 from flask import current_app
 
-from calllog import batch, database
+from calllog import batch, database, statements
 from config import Settings, Stop
 from inbox import Inbox, Unavailable
 from server.visible import unseen, visible
 
 # What a command may meet: a database, a disk or an inbox that is away or differs.
-EXPECTED = (peewee.PeeweeException, batch.SchemaDiffers, batch.Restored, batch.Indigestible, Unavailable, OSError,
+EXPECTED = (peewee.PeeweeException, batch.SchemaDiffers, batch.Restored, statements.Indigestible, Unavailable, OSError,
             sqlite3.Error)  # fmt: skip
 
 since_option = click.option(

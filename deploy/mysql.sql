@@ -14,6 +14,9 @@ CREATE DATABASE IF NOT EXISTS calls CHARACTER SET utf8mb4 COLLATE utf8mb4_unicod
 -- Коннектор: свои таблицы и их обновление (CREATE, ALTER, INDEX, DROP); ни других баз, ни учётных записей, ни файлов.
 CREATE USER IF NOT EXISTS 'connector'@'CHANGE_ME_CONNECTOR_HOST' IDENTIFIED BY 'CHANGE_ME_CONNECTOR_PASSWORD';
 GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP ON calls.* TO 'connector'@'CHANGE_ME_CONNECTOR_HOST';
+-- Необязательно: с правом PROCESS коннектор называет того, кто заблокировал строки журнала (соединение, учётная запись,
+-- запрос). Право видеть чужие соединения — на весь сервер; без него коннектор пишет «another transaction».
+-- GRANT PROCESS ON *.* TO 'connector'@'CHANGE_ME_CONNECTOR_HOST';
 
 -- 1С: читать журнал, писать только контакты и сотрудников.
 CREATE USER IF NOT EXISTS 'c1'@'CHANGE_ME_1C_HOST' IDENTIFIED BY 'CHANGE_ME_1C_PASSWORD';

@@ -48,6 +48,8 @@ def _body(state: NodeState, zone: tzinfo) -> dict[str, Any]:
             "state": state.call_log or "not seen yet",
             "message": state.call_log_message,
             "seen_at": local(state.call_log_seen_at),
+            "blocked_calls": state.blocked_calls,
+            "blocked_by": state.blocked_by,
         },
         "waiting": state.waiting,
         "waiting_since": local(state.waiting_since),

@@ -12,13 +12,13 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from config import Settings
-from forwarder import TROUBLES
 from handlers.access import STRANGERS, api_refusal, client_address, parsed
 from handlers.answers import connector, on_inbox_error
 from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, REFUSED, REPLACED, TROUBLE, Inbox, Unavailable, now
 from inbox.file import NGINX, NO_CONNECTIONS_LEFT, TOO_MANY_CONNECTIONS
 from inbox.orders import NOT_ALLOWED, OVER_LIMIT
 from inbox.state import Probe, node_state
+from inbox.watch import TROUBLES
 
 bp = Blueprint("metrics", __name__)
 
@@ -91,6 +91,7 @@ class Tables(Collector):
         yield _one("call_log_seen_timestamp_seconds", "When the forwarder last asked the call log.", seen_at)
         differs = state.call_log_reason == "schema_differs"
         yield _one("call_log_schema_differs", "1: its tables are of another release, nothing is forwarded.", differs)
+        yield _one("blocked_calls", "Calls that wait because somebody has locked their rows.", state.blocked_calls)
         yield _one("inbox_accepting", "1: a delivery could be stored now.", self._accepting())
         yield _counter(
             "inbox_replaced", "Times that inbox.db was found moved, removed or replaced.", (), {(): replaced}

@@ -65,14 +65,15 @@ class Deliveries:
 
     # ------------------------------------------------------------------------------------------- forwarding
 
-    def waiting(self, most: int = 256, most_bytes: int = 4_000_000) -> list[Delivery]:
+    def waiting(self, most: int = 256, most_bytes: int = 4_000_000, but: Collection[int] = ()) -> list[Delivery]:
         """What is forwarded next. Feeds in turn, by what they cost: a flood of one delays no other by more than a batch;
-        of one feed the oldest first. In the order in which they came."""
+        of one feed the oldest first. In the order in which they came, without those whose ids are in `but`."""
         found: list[Delivery] = []
         size = 0
         with contextlib.ExitStack() as stack:
             feeds = [
-                (0, feed, self._waiting_of(feed, most)) for (feed,) in self._file.connection().execute(_WAITING_FEEDS)
+                (0, feed, self._waiting_of(feed, most, but))
+                for (feed,) in self._file.connection().execute(_WAITING_FEEDS)
             ]
             for _, _, queue in feeds:
                 stack.enter_context(contextlib.closing(queue))
@@ -84,9 +85,11 @@ class Deliveries:
                     heapq.heappush(feeds, (cost + COST + len(stored.delivery.body), feed, queue))
         return sorted(found, key=lambda delivery: delivery.id)
 
-    def _waiting_of(self, feed: str, most: int) -> Generator[Stored]:
-        where = f"state = '{RECEIVED}' AND feed = ?"
-        return self._stored(where, (feed, most), "id LIMIT ?", "deliveries INDEXED BY deliveries_turn")
+    def _waiting_of(self, feed: str, most: int, but: Collection[int]) -> Generator[Stored]:
+        where, values = f"state = '{RECEIVED}' AND feed = ?", [feed]
+        if but:
+            where, values = f"{where} AND id NOT IN (SELECT value FROM json_each(?))", [feed, json.dumps(list(but))]
+        return self._stored(where, (*values, most), "id LIMIT ?", "deliveries INDEXED BY deliveries_turn")
 
     def settle(self, outcomes: list[tuple[Delivery, Outcome]], position: Position | None = None) -> None:
         """Mark deliveries forwarded, ignored or dead, and remember the call log's position. Not synced: forwarding twice
@@ -208,7 +211,8 @@ class Deliveries:
                 ("attempts", "id", "number", "DELETE FROM attempts WHERE id = ?"),
                 ("counters", "last_message", "last_message",
                  "UPDATE counters SET last_message = '' WHERE last_message = ?"),
-                ("facts", "value", "value", "UPDATE facts SET value = '' WHERE value = ? AND name = 'call_log_message'"),
+                ("facts", "value", "value",
+                 "UPDATE facts SET value = '' WHERE value = ? AND name IN ('call_log_message', 'blocked_by')"),
             ):  # fmt: skip
                 rows = db.execute(f"SELECT DISTINCT {key}, {text} FROM {table}").fetchall()
                 done[table] = db.executemany(change, [(key,) for key, words in rows if mentioned(words)]).rowcount

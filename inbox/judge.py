@@ -1,6 +1,6 @@
 """What becomes of a delivery: understood, ignored, refused, of a feed that this release does not have, or our own fault.
 
-Nothing here raises: one delivery that cannot be understood stops no other.
+Nothing here raises (but MemoryError): one delivery that cannot be understood stops no other.
 """
 
 import traceback
@@ -41,6 +41,8 @@ def _judged(read: Callable[[], T]) -> tuple[Outcome, T | None, Refusal | None]:
         return Outcome(IGNORED, ignored.reason, ignored.message), None, None
     except Refusal as refusal:
         return Outcome(DEAD, refusal.code, refusal.message), None, refusal
+    except MemoryError:  # the process's fault, not the delivery's
+        raise
     except Exception:  # the one place that makes a dead letter of our own fault, with its traceback
         return Outcome(DEAD, "our_fault", traceback.format_exc()), None, None
     return Outcome(), result, None

@@ -88,8 +88,10 @@ class NodeState:
     forwarding: bool
     call_log: str  # "ok", "away"; "" while nobody has asked it yet
     call_log_message: str
-    call_log_reason: str  # a key of forwarder.TROUBLES, "" where nothing is wrong
+    call_log_reason: str  # a key of watch.TROUBLES, "" where nothing is wrong
     call_log_seen_at: int | None
+    blocked_calls: int  # that wait because somebody has locked their rows
+    blocked_by: str  # who that is, as far as the connector's account may see it
     waiting: int
     waiting_since: int | None
     dead: list[tuple[str, str, int]]  # (feed, reason, how many)
@@ -124,6 +126,8 @@ def node_state(settings: Settings, inbox: Inbox) -> NodeState:
         call_log_message=look.facts.get("call_log_message", ""),
         call_log_reason=look.facts.get("call_log_reason", ""),
         call_log_seen_at=int(seen_at) if seen_at else None,
+        blocked_calls=int(look.facts.get("blocked_calls", 0)),
+        blocked_by=look.facts.get("blocked_by", ""),
         waiting=look.waiting,
         waiting_since=look.since,
         dead=look.dead,

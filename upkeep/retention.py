@@ -15,6 +15,7 @@ from urllib.parse import unquote_plus
 import peewee
 
 from calllog import batch
+from calllog.errors import Busy
 from calllog.reading import pages
 from config import Settings
 from inbox import Inbox, Stored, now
@@ -29,7 +30,6 @@ T = TypeVar("T")
 BITE = 200  # calls in one transaction
 ROWS = 5000  # rows that are looked through at once
 TRIES = 10  # of one bite, while others hold the locks
-BUSY = (1020, 1205, 1213)  # changed meanwhile, lock wait, deadlock
 EXPIRED_TERM = "истёк срок хранения (INBOX_DAYS, CALLS_DAYS)"
 BY_HAND = "уведомления старше {days} дн. удалены по решению оператора"
 
@@ -254,7 +254,7 @@ def _bite(record: acts.Record, delete: Callable[[], Counts]) -> Counts:
             gone = delete()
             break
         except peewee.OperationalError as error:
-            if left == 1 or not (error.args[0] in BUSY or "locked" in str(error)):
+            if left == 1 or not (isinstance(error, Busy) or "locked" in str(error)):
                 raise
     record.add(gone)
     return gone

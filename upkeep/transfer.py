@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from peewee import SQL, Database, DataError, IntegrityError, MySQLDatabase, SqliteDatabase, fn
 
 import models
-from calllog import batch, database
+from calllog import database, statements
 from calllog.reading import pages
 from config import Stop
 from models import ChangeCounter, SchemaInfo, Table
@@ -169,7 +169,7 @@ def _insert(db: Database, table: type[Table], rows: list[tuple[Any, ...]]) -> No
     try:
         with db.atomic():
             for part in _parts(rows):
-                batch.insert(db, table, models.columns(table), part)
+                statements.insert(db, table, models.columns(table), part)
     except (DataError, IntegrityError) as error:
         where = f"{table._meta.table_name}, ids {rows[0][0]} to {rows[-1][0]}"
         raise Stop(f"the target does not take a row of {where}: {type(error).__name__}: {error}") from error

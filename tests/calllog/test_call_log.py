@@ -15,7 +15,7 @@ import peewee
 import pytest
 
 import models
-from calllog import batch, database
+from calllog import batch, bounds, database
 from config import Stop
 from inbox import DEAD, FORWARDED, now
 from models import CallEvents, CallLegs, CallRecordings, Calls, ChangeCounter, Position, SchemaInfo
@@ -154,13 +154,13 @@ def test_our_own_fault_in_the_fold_is_a_dead_letter_with_its_traceback(node: Nod
 
 
 def test_events_beyond_a_thousand_in_one_call_are_dead_letters_with_that_reason(node: Node) -> None:
-    for number in range(batch.MOST_EVENTS + 5):
+    for number in range(bounds.MOST_EVENTS + 5):
         node.deliver("in", received_at=1_709_276_400_000 + number, **ring("1", scenario_name=f"сценарий {number}"))
     node.deliver("in", **ring("2"))
     report = node.forward()
-    assert (report.forwarded, report.dead) == (batch.MOST_EVENTS + 1, 5)
+    assert (report.forwarded, report.dead) == (bounds.MOST_EVENTS + 1, 5)
     assert {stored.outcome.reason for stored in node.inbox.deliveries(state=DEAD)} == {"too_many_events"}
-    assert [row["events_count"] for row in node.rows()] == [batch.MOST_EVENTS, 1]
+    assert [row["events_count"] for row in node.rows()] == [bounds.MOST_EVENTS, 1]
 
 
 def test_a_call_whose_end_never_comes_expires_and_a_real_end_outranks_it(node: Node) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from calllog.batch import MOST_EVENTS
+from calllog.bounds import MOST_EVENTS
 from inbox import DEAD, FORWARDED, IGNORED, Stored
 from models import Calls
 from tests.rig.service import UIS_KEY, Service, until

@@ -125,8 +125,8 @@ MUTATIONS = [
     {
         "name": "W05-ends-that-never-come-raise-purged-calls",
         "file": "forwarder.py",
-        "old": "self._apply(late, create_missing=False)",
-        "new": "self._apply(late)",
+        "old": "for event in late], create_missing=False)",
+        "new": "for event in late])",
         "tests": ["tests/upkeep/test_retention.py"],
         "caught": False,
         "reason": "a call deleted between overdue() and the write stays deleted",
@@ -340,8 +340,8 @@ MUTATIONS = [
     {
         "name": "W12-a-step-without-the-forgotten-lock",
         "file": "forwarder.py",
-        "old": "        with self.forgotten.held():\n            batch",
-        "new": "        if True:\n            batch",
+        "old": "        with self.forgotten.held():\n            self._held",
+        "new": "        if True:\n            self._held",
         "tests": ["tests/upkeep/test_retention.py"],
         "caught": False,
         "reason": "a batch judged before forget and written after it",

@@ -1,0 +1,118 @@
+"""What the forwarder notices beside forwarding, logged and noted once: silent feeds, a low disk, how the call log is."""
+
+import logging
+import sqlite3
+import time
+
+import peewee
+
+from calllog.batch import Restored, SchemaDiffers
+from config import Settings
+from inbox import Inbox, now
+from inbox.state import node_state
+
+log = logging.getLogger("connector.forwarder")
+
+LOOK_EVERY = 60.0  # seconds: a look at silent feeds and the disk
+DISK_EVERY = 3600.0  # seconds: how often a low disk is told again
+NOTE_EVERY = 10.0  # seconds: how often it is noted that the call log answers
+
+# why a batch failed: the label `reason` of connector_forward_errors_total
+TROUBLES: dict[str, tuple[type[Exception], ...]] = {
+    "schema_differs": (SchemaDiffers,),
+    "restored": (Restored,),
+    "call_log_away": (peewee.PeeweeException,),
+    "inbox": (OSError, sqlite3.Error),
+    "our_fault": (Exception,),
+}
+
+
+class Watch:
+    """Once a minute, whatever the call log's state: logs which feeds have fallen silent or speak again; once an hour, that
+    the disk is low."""
+
+    def __init__(self, settings: Settings, inbox: Inbox) -> None:
+        self.settings, self.inbox = settings, inbox
+        self._looked = -LOOK_EVERY
+        self._silent: set[str] = set()
+        self._disk_logged = -DISK_EVERY
+
+    def look(self) -> None:
+        """Look, if a minute has passed."""
+        clock = time.monotonic()
+        if clock - self._looked < LOOK_EVERY:
+            return
+        self._looked = clock
+        state = node_state(self.settings, self.inbox)
+        silent = set(state.silent_feeds)
+        for feed in sorted(silent - self._silent):
+            minutes = self.settings.feeds[feed].silence_minutes
+            log.warning("%s: no delivery for more than %d minutes (%s_SILENCE_MINUTES)", feed, minutes, feed.upper())
+        for feed in sorted(self._silent - silent):
+            log.info("%s: deliveries come again", feed)
+        self._silent = silent
+        low = [disk for disk in state.disks if disk.low]
+        if low and clock - self._disk_logged >= DISK_EVERY:
+            self._disk_logged = clock
+            for disk in low:
+                log.warning("the disk is low: %s", disk)
+
+
+class CallLogNote:
+    """How the call log was last seen: logged when that changes, and noted in the inbox for readyz, metrics and the page."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self.inbox = inbox
+        self._wrong = ""  # the sentence that was logged last, "" while the call log answers
+        self._noted_at = -NOTE_EVERY
+        self._blocked: tuple[int, str] | None = None  # unknown: what a process before noted
+
+    def blocked(self, calls: int, by: str) -> None:
+        """So many calls wait because somebody has locked their rows."""
+        if (calls, by) == self._blocked:
+            return
+        if by and (not self._blocked or by != self._blocked[1]):
+            log.warning("%d calls cannot be written, locked by %s; the others go on", calls, by)
+        elif self._blocked and self._blocked[0] and not calls:
+            log.info("no call is locked any more")
+        self._blocked = calls, by
+        try:
+            self.inbox.remember(blocked_calls=str(calls), blocked_by=by)
+        except (OSError, sqlite3.Error) as error:
+            log.error("the inbox cannot be written: %s", error)
+
+    def away(self, error: Exception, delay: float) -> None:
+        """A batch failed and is tried again: counted under its reason."""
+        reason = next(reason for reason, kinds in TROUBLES.items() if isinstance(error, kinds))
+        if reason == "our_fault":
+            sentence = f"our own fault: {type(error).__name__}, the log has the traceback"
+            log.error("forwarding failed for our own fault, trying again in %.1f s", delay, exc_info=error)
+        else:
+            sentence = f"{type(error).__name__}: {error}"
+            if sentence != self._wrong:
+                what = "the inbox cannot be written" if reason == "inbox" else "the call log is away"
+                log.warning("%s, trying again for ever: %s", what, sentence)
+        self._wrong = sentence
+        self._note("away", sentence, reason)
+
+    def answered(self) -> None:
+        """It answered: noted unless it was a moment ago, or it was away."""
+        if self._wrong:
+            log.info("the call log is back")
+        elif time.monotonic() - self._noted_at <= NOTE_EVERY:
+            return
+        self._wrong, self._noted_at = "", time.monotonic()
+        self._note("ok", "")
+
+    def _note(self, state: str, sentence: str, reason: str = "") -> None:
+        try:
+            self.inbox.remember(
+                call_log_state=state,
+                call_log_message=sentence,
+                call_log_reason=reason,
+                call_log_seen_at=str(now()),
+            )
+            if reason:
+                self.inbox.trouble(reason, sentence)
+        except (OSError, sqlite3.Error) as error:
+            log.error("the inbox cannot be written: %s", error)
