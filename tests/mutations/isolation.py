@@ -33,9 +33,9 @@ MUTATIONS = [
     ),
     _fault(
         "a-terminal-obeys",
-        "cli/terminal.py",
-        "click.echo(visible(str(text)))",
-        "click.echo(str(text))",
+        "server/visible.py",
+        "    return text.translate(",
+        "    return text or text.translate(",
         f"{COMMANDS}::test_no_command_prints_what_a_terminal_obeys_nor_without_end",
     ),
     _fault(
@@ -55,8 +55,8 @@ MUTATIONS = [
     _fault(
         "nginx-is-quoted",
         "cli/nginx.py",
-        '(?P<said>[^\\"]*?)',
-        "(?P<said>.*?)",
+        '(?P<said>[^\\"]*?)(?:, client',
+        "(?P<said>.*)(?:, client",
         f"{COMMANDS}::test_of_a_line_of_nginx_nothing_is_kept_that_it_quotes",
     ),
     _fault(

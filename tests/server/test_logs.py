@@ -106,7 +106,8 @@ def site(service: Service, directory: Path) -> str:
     if not path.exists():
         return SITE.replace("%SERVICE%", str(service.port))
     text = path.read_text(encoding="utf-8")
-    text = re.sub(r"unix:[^\s;]+", f"127.0.0.1:{service.port}", text)
+    text = re.sub(r"unix:\S+gunicorn\.sock", f"127.0.0.1:{service.port}", text)
+    text = text.replace("/etc/nginx/pbx-connector", f"{directory}/own")
     text = re.sub(r"\blisten [^;]+;", "", text.replace("listen 80;", "LISTEN", 1))
     return re.sub(r"/(?:var/log|etc)/nginx/", f"{directory}/", text).replace("LISTEN", "listen 127.0.0.1:%PORT%;")
 
