@@ -98,6 +98,13 @@ def _limit(text: str) -> tuple[int, int]:
     return minute, day
 
 
+def _hosts(text: str) -> tuple[str, ...]:
+    for host in (hosts := _split(text.lower())):
+        if not all(part.isascii() and part.replace("-", "").isalnum() for part in host.split(".")):
+            raise ValueError(f"{host} is no host's name (for example pbx.example.ru; an xn-- name for a Cyrillic one)")
+    return hosts
+
+
 def _address(text: str) -> str:
     host, _, port = text.rpartition(":")
     if text.startswith("unix:/") or (host and port.isascii() and port.isdigit() and int(port[:6]) < 65536):
@@ -130,6 +137,7 @@ class FeedSettings:
     allow: tuple[Network, ...] = setting("", _networks)
     timezone: ZoneInfo = setting("Europe/Moscow", _zone)  # from the environment: the provider's own zone, else TIMEZONE
     silence_minutes: int = setting("0", _whole(0))
+    recording_hosts: tuple[str, ...] = setting("", _hosts)
 
     @property
     def closed(self) -> bool:
@@ -193,6 +201,8 @@ class Settings:
                         yield f"{name.upper()}_ALLOW", ", ".join(map(str, feed.allow))
                     yield f"{name.upper()}_TIMEZONE", str(feed.timezone)
                     yield f"{name.upper()}_SILENCE_MINUTES", str(feed.silence_minutes)
+                    if feed.recording_hosts:
+                        yield f"{name.upper()}_RECORDING_HOSTS", ", ".join(feed.recording_hosts)
             elif setting.name == "database_url":
                 yield "DATABASE_URL", _without_password(value)
             elif setting.metadata.get("secret"):

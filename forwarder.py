@@ -37,6 +37,7 @@ from calllog.statements import Indigestible
 from config import Settings
 from inbox import DEAD, FORGOTTEN, FORWARDED, IGNORED, OUR_FAULT, Inbox, Outcome, now
 from inbox.judge import DAY, understood
+from inbox.links import with_known_links
 from inbox.state import node_state
 from inbox.watch import CallLogNote, Watch
 from models import Position
@@ -327,7 +328,7 @@ class Forwarder:
             outcome, event = understood(delivery, self.settings.feeds)
             past = _past(event, self.forgotten, self.settings.calls_days) if event else None
             if event and not past:
-                batch.append((delivery, event))
+                batch.append((delivery, with_known_links(event, self.settings, self.inbox)))
             else:
                 aside.append((delivery, past or outcome))
         return batch, aside

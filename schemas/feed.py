@@ -26,6 +26,7 @@ OPTIONAL: dict[str, tuple[type, str]] = {
     "TELLS_TIME": (bool, "False where no event carries a moment, so that the time of receipt is the event's"),
     "SETTLES": (bool, "True where silence after the last leg ends a call"),
     "SCHEMA": (marshmallow.Schema, "what a body may have, by which moments that cannot be read are found"),
+    "RECORDING_HOSTS": (tuple, 'the domains that its recordings are at: RECORDING_HOSTS = ("example.ru",)'),
     "KEY_FIELD": (str, "the field of the body in which the provider sends the key"),
 }
 FUNCTIONS = {"recognise": ("delivery",), "understand": ("delivery", "zone")}
@@ -46,6 +47,7 @@ class Feed:
     tells_time: bool = True
     settles: bool = False
     key_field: str = ""
+    recording_hosts: tuple[str, ...] = ()
     schema: marshmallow.Schema | None = None
 
 

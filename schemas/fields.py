@@ -1,12 +1,12 @@
 """Fields to values: numbers, moments, lengths, lists, as marshmallow fields and small readers."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
 from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 import marshmallow
 
@@ -266,6 +266,30 @@ def joined(texts: tuple[str, ...], longest: int = 255) -> str:
 def ascii_url(url: str) -> str:
     """A link as it can be opened: percent-encoded where it is not ASCII, cut to its column."""
     return (url if url.isascii() else quote(url, safe="%/:?#[]@!$&'()*+,;=~"))[:1024]
+
+
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+
+
+def host_of(url: str) -> str:
+    """The host of a link that a browser and 1C read as we do, in lower case; "" for any other: with a user before the host,
+    a backslash, a blank, a name that is not ASCII."""
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, (parts.hostname or "").removesuffix(".")
+    except ValueError:
+        return ""
+    plain = (
+        url.isascii() and url.isprintable() and not any(sign in url for sign in " \\\"'<>") and "@" not in parts.netloc
+    )
+    address = host if parts.port is None else f"{host}:{port}"
+    same = parts.netloc.lower().removesuffix(":").replace(".:", ":").removesuffix(".") == address
+    return host if plain and same and parts.scheme in ("http", "https") and _HOST.fullmatch(host) else ""
+
+
+def is_of(host: str, domains: Iterable[str]) -> bool:
+    """Whether a host is one of these domains or below one."""
+    return bool(host) and any(host == domain or host.endswith(f".{domain}") for domain in domains)
 
 
 Reader = Callable[[Any, str, Mapping[str, Any]], Any]

@@ -36,6 +36,9 @@ PROVIDER = "uis"
 FORM = Form(body="«JSON для тела запроса»", url="«URL»", call_id="call_session_id", template=True)
 ADDRESS = "/hs/UIScom/{}"
 SAMPLE_CALL_ID = "187020303"  # the account page's test button sends this call, with phones and dates of 2016
+# Brands of one platform: app.uiscom.ru, app.comagic.ru, app.novofon.ru and app.callgear.ae are in public code beside
+# /system/media/; media6.uiscom.ru was seen.
+RECORDING_HOSTS = ("uiscom.ru", "comagic.ru", "novofon.ru", "novofon.com", "callgear.com", "callgear.ae")
 MEDIA = "https://app.uiscom.ru/system/media/{}/{}/{}/"  # kind of record, communication_id, hash: seen in real bodies
 
 # Keys of lists of recordings: (our kind, the kind of record in the address of a hash), the better ones last.

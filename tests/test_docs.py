@@ -25,7 +25,7 @@ SKIPPED = {".venv", ".git", "data", "node_modules"}
 PAGES = [path for path in sorted(ROOT.rglob("*.md")) if not SKIPPED & set(path.relative_to(ROOT).parts[:-1])]
 CONTRACT = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
-FEED_SETTINGS = ("KEY", "ALLOW", "TIMEZONE", "SILENCE_MINUTES")
+FEED_SETTINGS = ("KEY", "ALLOW", "TIMEZONE", "SILENCE_MINUTES", "RECORDING_HOSTS")
 OURS = list(cli.commands())
 LATER = re.compile(r"\b(later|позже)\b", re.IGNORECASE)
 

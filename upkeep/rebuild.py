@@ -10,6 +10,7 @@ from calllog import batch
 from config import Settings
 from inbox import Inbox, now
 from inbox.judge import understood
+from inbox.links import with_known_links
 from models import CallEvents, Calls
 from schemas.event import CallEvent
 
@@ -76,4 +77,5 @@ def _again(event: CallEvent, inbox: Inbox, settings: Settings) -> CallEvent:
         return event
     if again.event_key != event.event_key or again.provider_call_id != event.provider_call_id:
         return event  # another event: `flask inbox replay` stores it beside this one
+    again = with_known_links(again, settings, inbox)
     return again._replace(received_at=min(again.received_at, event.received_at))

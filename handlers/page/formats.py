@@ -13,6 +13,8 @@ import models
 from handlers.answers import connector
 from handlers.page import shown
 from handlers.page import words as russian
+from inbox.links import hosts_of_provider
+from schemas.fields import host_of, is_of
 
 STATIC = Path(__file__).parent / "static"
 YES = {False: "нет", True: "да"}  # and 0, 1
@@ -34,7 +36,7 @@ def tools() -> dict[str, Any]:
         "operator": operator,
         "dead_count": (lambda: sum(count for _, _, count in here.inbox.dead())) if operator else None,
         "seen": room.seen,
-        "link": room.link,
+        "link": lambda url: room.link(url) if _is_known(url) else "",
         "preview": shown.preview,
         "when": when,
         "length": length,
@@ -45,6 +47,12 @@ def tools() -> dict[str, Any]:
         "ours": ours,
         "static": lambda name: url_for("page.static", filename=name, v=digest(name)),
     }
+
+
+def _is_known(url: str) -> bool:
+    """Whether the provider whose call is shown (g.provider) is known to have its recordings there."""
+    here = connector()
+    return is_of(host_of(url), hosts_of_provider(here.settings, here.inbox, g.get("provider", "")))
 
 
 def ours(reason: str) -> bool:

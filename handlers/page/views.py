@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import Blueprint, Response, render_template, request, url_for
+from flask import Blueprint, Response, g, render_template, request, url_for
 
 import schemas
 from calllog import reading
@@ -18,6 +18,7 @@ from handlers.page import words as russian
 from handlers.page.guard import sentence
 from inbox import DEAD, IGNORED, REFUSED, UNKNOWN_FEED
 from inbox.judge import recognised, understood
+from inbox.links import proposed
 from inbox.looking import MOST_SEARCHED
 from inbox.state import NodeState, node_state
 from schemas.event import AHEAD_MS
@@ -93,6 +94,7 @@ def index() -> str:
         "now.html",
         now=state,
         feeds=_feeds(here, state),
+        proposed=proposed(here.settings, here.inbox, here.settings.feeds),
         calls=found.calls if found else [],
         away=away,
         rows=rows,
@@ -153,6 +155,7 @@ def call(id: int) -> Response | str:
         return sentence(503, "Журнал звонков не отвечает", "Страница повторит запрос сама. Уведомления принимаются.")
     if story is None:
         return sentence(404, "Такого звонка нет", f"В журнале нет звонка {id}.")
+    g.provider = story.row["provider"]
     numbers = {event.event_key: number for number, event in enumerate(story.events, 1)}
     room = shown.Room()
     start = min(max(0, request.args.get("from", 0, type=int)), len(story.events))
@@ -206,6 +209,7 @@ def delivery(id: int) -> Response | str:
         return sentence(404, "Такого уведомления нет", text)
     became = stored.outcome
     judged, event = understood(stored.delivery, here.settings.feeds)
+    g.provider = event.provider if event else ""
     arrives_here = judged.reason != UNKNOWN_FEED
     call_id, away = ask(call_of, became.event_key) if became.event_key else (None, False)
     return render_template(

@@ -97,4 +97,20 @@ MUTATIONS = [
         "new": "wrong.extend(())",
         "tests": ["tests/setup/test_doors.py::test_a_misspelt_setting_of_a_door_that_is_thought_shut_is_a_failure"],
     },
+    {
+        "name": "DR13-any-host-that-ends-so",
+        "file": "schemas/fields.py",
+        "old": 'host.endswith(f".{domain}")',
+        "new": "host.endswith(domain)",
+        "tests": ["tests/handlers/test_recordings.py::test_what_only_looks_like_it_is_not"],
+    },
+    {
+        "name": "DR14-the-page-links-to-any-host",
+        "file": "handlers/page/formats.py",
+        "old": 'room.link(url) if _is_known(url) else ""',
+        "new": "room.link(url)",
+        "tests": [
+            "tests/handlers/test_recordings.py::test_a_link_to_another_host_is_text_in_the_call_log_and_on_the_page"
+        ],
+    },
 ]

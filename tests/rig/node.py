@@ -12,13 +12,14 @@ from forwarder import Forwarder, Tally
 from inbox import Inbox, Outcome, now
 from models import Calls
 from schemas.reading import Delivery
+from tests.rig.service import RECORDING_HOSTS
 
 
 class Node:
     """One DATA_DIR and its forwarder, driven by hand."""
 
     def __init__(self, directory: Path, database_url: str, **settings: Any) -> None:
-        feeds = {name: FeedSettings(name, open=True) for name in schemas.feeds()}
+        feeds = {name: FeedSettings(name, open=True, recording_hosts=RECORDING_HOSTS) for name in schemas.feeds()}
         self.settings = Settings(data_dir=directory, database_url=database_url, feeds=feeds, **settings)
         self.inbox = Inbox(self.settings.inbox_dir)
         self.forwarder = Forwarder(self.settings, self.inbox)

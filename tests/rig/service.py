@@ -26,6 +26,7 @@ KEYS = {feed: f"test-{feed}-key" for feed in schemas.feeds()}  # of whatever fee
 UIS_KEY, MGERM_KEY, HOOKTYPE_KEY, MTT_KEY, XVB_KEY = (KEYS[feed] for feed in ("uis", "mgerm", "hooktype", "mtt", "xvb"))
 
 
+RECORDING_HOSTS = ("example", "example.com", "example.ru", "pbx", "vpbx18-dev", "localhost")  # of the tests' links
 PORTS = range(15_000, 32_000)  # below those that the kernel gives to outgoing connections
 WARNINGS = "error,ignore:unclosed database:ResourceWarning"
 _reserved: list[socket.socket] = []
@@ -79,6 +80,7 @@ class Service:
             "WORKERS": "2",
             "THREADS": "8",
             "CONTACT_QUESTIONS_MINUTE": "100000",
+            **{f"{feed.upper()}_RECORDING_HOSTS": ", ".join(RECORDING_HOSTS) for feed in schemas.feeds()},
             **{f"{feed.upper()}_KEY": key for feed, key in KEYS.items()},
             "TIMEZONE": "Europe/Moscow",
             **settings,
