@@ -97,9 +97,9 @@ MUTATIONS = [
     },
     {
         "name": "I10-a-claim-is-not-synced",
-        "file": "inbox/deliveries.py",
-        "old": 'with self._file.writing("FULL") as db:\n            mine',
-        "new": "with self._file.writing() as db:\n            mine",
+        "file": "inbox/orders.py",
+        "old": 'self._file.writing("FULL")',
+        "new": "self._file.writing()",
         "tests": ["tests/handlers/test_make_call.py"],
         "caught": False,
         "reason": "a power cut after the dial: the request_id is remembered",
@@ -150,8 +150,8 @@ MUTATIONS = [
     {
         "name": "P06-a-locked-address-may-still-guess",
         "file": "handlers/page/guard.py",
-        "old": "    if guesses.locked(address):\n",
-        "new": '    if guesses.locked(address) and not known([(request.authorization or {}).get("password") or ""], (password,)):\n',
+        "old": "    if guesses.locked(guesser):\n",
+        "new": '    if guesses.locked(guesser) and not known([(request.authorization or {}).get("password") or ""], (password,)):\n',
         "tests": ["tests/handlers/page/test_page.py::test_who_guesses_is_locked_out_and_nobody_else"],
     },
     {
