@@ -29,6 +29,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service whose code has the toys' files, and no other change."""
     directory = tmp_path_factory.mktemp("toys")
     keys = {"TOY_KEY": KEY, "VATS_KEY": KEY, "ACME_KEY": "try", "OPERATOR_PASSWORD": PASSWORD}
+    keys["VATS_RECORDING_HOSTS"] = "vats.example"
     with Service(directory / "service", **keys) as service:
         service.copy_code(directory / "code", {})
         for file in TOYS.glob("*/*"):
