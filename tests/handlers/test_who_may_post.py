@@ -12,7 +12,7 @@ from tests.rig.service import UIS_KEY, Service, until
 from tests.rig.surroundings import socket_directory
 
 IN = "/hs/UIScom/in"
-BODY = '{"call_session_id": 555}'
+BODY = '{"call_session_id": 555, "direction": "in"}'
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +109,11 @@ def test_refusals_are_counted_and_logged_without_the_key(guarded: Service) -> No
 
 def test_the_stored_query_never_has_the_key(guarded: Service) -> None:
     answer = requests.get(
-        f"{guarded.url}{IN}?key=new%2Bkey&call_session_id=556", headers={"X-Forwarded-For": "192.0.2.7"}, timeout=10
+        f"{guarded.url}{IN}?key=new%2Bkey&call_session_id=556&direction=in", headers={"X-Forwarded-For": "192.0.2.7"}, timeout=10
     )
     assert answer.json() == {"status": "accepted"}
     assert {stored.delivery.query for stored in guarded.deliveries() if stored.delivery.query} == {
-        "call_session_id=556"
+        "call_session_id=556&direction=in"
     }
     assert {stored.delivery.client_address for stored in guarded.deliveries(feed="uis")} >= {"192.0.2.7"}
 

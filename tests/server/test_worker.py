@@ -455,7 +455,7 @@ def test_a_cleaned_temporary_directory_ends_neither_master_nor_workers(tmp_path:
     temporary.mkdir()
     with Service(tmp_path / "s", WORKERS="1", TMPDIR=str(temporary)) as service:
         service.start()
-        (answering,) = service.answering()
+        (answering,) = until(service.answering, "one answers")
         shutil.rmtree(temporary)
         os.kill(answering, signal.SIGKILL)
         until(lambda: answering not in service.workers() and len(service.workers()) == 2, "another is born")
