@@ -38,14 +38,6 @@ FROM_MOMENTS: Table = {  # lengths that nobody told
     "total_seconds": (by.from_start_to_end,),
 }
 EMPLOYEE: Table = {
-    "employee": (
-        by.caller,
-        by.nobody,
-        by.named_as_last,
-        by.latest_answer,
-        by.of_the_end,
-        by.any_answer,
-        by.name_alone,
-    ),
+    "employee": (by.caller, by.nobody, by.named_as_last, by.latest_answer, by.of_the_end, by.any_answer, by.name_alone),
     "employee_ids": (by.own_id, by.among_these),
 }
