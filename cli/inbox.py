@@ -10,6 +10,7 @@ from flask.cli import AppGroup
 from cli import terminal
 from config import Stop
 from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, Stored
+from schemas.reading import Delivery
 
 STATES = click.Choice((RECEIVED, FORWARDED, IGNORED, DEAD))
 
@@ -34,8 +35,8 @@ def inbox_list(status: str | None, feed: str | None, since: datetime | None, lim
         delivery, outcome = stored.delivery, stored.outcome
         detail = " ".join(outcome.detail.split())[:80]
         rows.append((delivery.id, terminal.local(delivery.received_at), delivery.feed, delivery.route, outcome.state,
-                     outcome.reason, len(delivery.body), detail))  # fmt: skip
-    terminal.table(rows, ("id", "received", "feed", "route", "state", "reason", "bytes", "detail"))
+                     outcome.reason, len(delivery.body), delivery.client_address, delivery.key_hash, detail))  # fmt: skip
+    terminal.table(rows, ("id", "received", "feed", "route", "state", "reason", "bytes", "address", "key", "detail"))
 
 
 @command.command("show")
@@ -53,6 +54,7 @@ def inbox_show(id: int, as_json: bool) -> None:
     terminal.echo(
         f"delivery {delivery.id}: {delivery.feed}/{delivery.route}, received {terminal.local(delivery.received_at)}"
     )
+    terminal.echo(f"from: {terminal.shown(delivery.client_address or 'an unknown address')}, by {_key(delivery)}")
     terminal.echo(f"state: {outcome.state} {outcome.reason}".rstrip())
     if outcome.detail:
         terminal.echo(terminal.shown(outcome.detail))
@@ -65,6 +67,10 @@ def inbox_show(id: int, as_json: bool) -> None:
     terminal.echo(terminal.shown(text))
     if len(text) > terminal.MOST:
         terminal.echo(f"\nthe whole body: flask inbox show {id} --json")
+
+
+def _key(delivery: Delivery) -> str:
+    return f"the key {delivery.key_hash}" if delivery.key_hash else "no key that is known"
 
 
 def _as_json(stored: Stored) -> dict[str, Any]:
@@ -83,6 +89,7 @@ def _as_json(stored: Stored) -> dict[str, Any]:
         "query": delivery.query,
         "content_type": delivery.content_type,
         "client_address": delivery.client_address,
+        "key_hash": delivery.key_hash,
         "body": delivery.body.decode("utf-8", "replace"),
     }
 

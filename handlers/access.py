@@ -1,5 +1,6 @@
 """Who may post: the key, the address, the API key."""
 
+import hashlib
 import hmac
 import ipaddress
 import logging
@@ -32,8 +33,8 @@ def split_query(raw: str) -> tuple[str, list[str]]:
     return "&".join(kept), keys
 
 
-def stranger(feed: FeedSettings, keys: list[str]) -> Response | None:
-    """The answer to a sender who may not post, or None when it may."""
+def admitted(feed: FeedSettings, keys: list[str]) -> Response | str:
+    """The key by which a sender may post ("" where the feed is open), or the answer to one who may not."""
     name = feed.name.upper()
     if feed.closed:
         log.warning("%s: closed, a request from %s was refused; set %s_KEY to open it", feed.name, sender(), name)
@@ -46,13 +47,14 @@ def stranger(feed: FeedSettings, keys: list[str]) -> Response | None:
             message = f"С этого адреса уведомления {feed.name} не принимаются (список {name}_ALLOW)."
             return turn_away(feed.name, 403, "address_not_allowed", message)
     if feed.open:
-        return None
+        return ""
     if "HTTP_AUTHORIZATION" in request.environ:
         authorization = request.authorization
         if authorization is not None and authorization.password:
             keys = [*keys, authorization.password]
-    if known(keys, feed.keys):
-        return None
+    key = known(keys, feed.keys)
+    if key:
+        return key
     log.warning("%s: refused %s: %s", feed.name, sender(), "wrong key" if keys else "no key")
     field = schemas.feeds()[feed.name].key_field
     if keys:
@@ -78,14 +80,20 @@ def turn_away(feed: str, status: int, code: str, message: str, headers: dict[str
     return refusal(status, code, message, headers)
 
 
-def known(given: list[str], keys: tuple[str, ...]) -> bool:
-    """Whether one of the given is one of the keys: every pair is compared, in constant time, as bytes (compare_digest
-    raises on non-ASCII str)."""
-    found = False
+def known(given: list[str], keys: tuple[str, ...]) -> str:
+    """The one of the keys that is among the given, "" if none is: every pair is compared, in constant time, as bytes
+    (compare_digest raises on non-ASCII str)."""
+    found = ""
     for candidate in given:
         for key in keys:
-            found |= hmac.compare_digest(candidate.encode("utf-8", "surrogateescape"), key.encode())
+            if hmac.compare_digest(candidate.encode("utf-8", "surrogateescape"), key.encode()):
+                found = key
     return found
+
+
+def key_hash(key: str) -> str:
+    """What a delivery keeps of the key by which it came: enough to tell two keys apart, not to post with."""
+    return hashlib.sha256(key.encode()).hexdigest()[:8] if key else ""
 
 
 def client_address(settings: Settings) -> str:
@@ -135,7 +143,7 @@ def is_insider() -> bool:
         return True
     if address is not None and any(address in network for network in settings.trusted_proxies):
         return True
-    return bool(settings.api_key) and known([_bearer()], (settings.api_key,))
+    return bool(settings.api_key and known([_bearer()], (settings.api_key,)))
 
 
 def _bearer() -> str:

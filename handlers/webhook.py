@@ -11,7 +11,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 import schemas
-from handlers.access import client_address, split_query, stranger, turn_away
+from handlers.access import admitted, client_address, key_hash, split_query, turn_away
 from handlers.answers import Connector, answer, answered, connector, on_inbox_error
 from inbox import DEAD, IGNORED, RECEIVED, REFUSED, STORED_WITHIN_SECONDS, Unavailable, now
 from inbox.judge import recognised
@@ -39,9 +39,9 @@ def take(feed: str, route: str) -> Delivery | Response:
         body, found = split_body(received, key_field)
         plain, more = split_body(query.encode(), key_field)
         query, removed, keys = plain.decode(), len(received) - len(body), [*keys, *found, *more]
-    refused = stranger(here.settings.feeds[feed], keys)
-    if refused is not None:
-        return refused
+    key = admitted(here.settings.feeds[feed], keys)
+    if isinstance(key, Response):
+        return key
     if method in ("GET", "HEAD") and not query:
         return _greet(here, feed)
     if method == "HEAD":
@@ -64,6 +64,7 @@ def take(feed: str, route: str) -> Delivery | Response:
         declared_length=None if declared is None else declared - removed,
         received_at=now(),
         client_address=client_address(here.settings),
+        key_hash=key_hash(key),
     )
 
 

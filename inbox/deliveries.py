@@ -19,7 +19,7 @@ FORGOTTEN = "forgotten"  # the reason of an ignored delivery of which nothing is
 UNKNOWN_FEED = "unknown_feed"  # the reason of a dead letter that a newer release will take up (inbox/judge.py)
 OUR_FAULT = "%s: delivery %d is a dead letter, our own fault in understanding it: flask inbox show %d has the traceback"
 
-COLUMNS = "feed, route, method, query, content_type, declared_length, client_address, received_at, body"
+COLUMNS = "feed, route, method, query, content_type, declared_length, client_address, received_at, body, key_hash"
 BYTES = "bytes:"  # and a feed: the fact that has its received bytes
 ROW_BYTES = 300  # of a delivery beside its body and query, about
 COST = 1000  # of forwarding a delivery beside its bytes, in bytes: by what feeds take turns
@@ -257,8 +257,8 @@ class Deliveries:
         )
         with contextlib.closing(rows):
             for row in rows:
-                *outcome, settled_at = row[10:]
-                yield Stored(_delivery(row[:10]), Outcome(*outcome), settled_at)
+                *outcome, settled_at = row[11:]
+                yield Stored(_delivery(row[:11]), Outcome(*outcome), settled_at)
 
 
 def count(db: sqlite3.Connection, rows: Iterable[tuple[str, Outcome, int]]) -> None:
@@ -292,7 +292,7 @@ def read_position(db: sqlite3.Connection) -> Position:
 
 
 def _delivery(row: tuple[Any, ...]) -> Delivery:
-    id, feed, route, method, query, content_type, declared_length, client_address, received_at, body = row
+    id, feed, route, method, query, content_type, declared_length, client_address, received_at, body, key_hash = row
     return Delivery(
         feed=feed,
         route=route,
@@ -303,6 +303,7 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
         declared_length=declared_length,
         received_at=received_at,
         client_address=client_address,
+        key_hash=key_hash,
         id=id,
     )
 

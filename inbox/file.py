@@ -84,6 +84,10 @@ CREATE TABLE IF NOT EXISTS attempts (
 );
 CREATE INDEX IF NOT EXISTS attempts_tried ON attempts (tried_at);
 """,
+    # by which key it came
+    """
+ALTER TABLE deliveries ADD COLUMN key_hash TEXT NOT NULL DEFAULT '';
+""",
 )
 USER_VERSION = len(STEPS)
 COUNT = """

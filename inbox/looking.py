@@ -34,6 +34,8 @@ class Row(NamedTuple):
     state: str
     reason: str
     detail: str
+    client_address: str
+    key_hash: str
 
 
 class DeadGroup(NamedTuple):
@@ -96,7 +98,7 @@ class Looking:
             )
         rows = db.execute(
             "SELECT id, feed, route, received_at, substr(query, 1, 200), coalesce(substr(body, 1, 400), x''), "
-            "length(body), state, reason, substr(detail, 1, 2000) FROM deliveries "
+            "length(body), state, reason, substr(detail, 1, 2000), client_address, key_hash FROM deliveries "
             f"WHERE id < :last AND {among} ORDER BY id DESC LIMIT :limit",
             {"state": state, "feed": feed, "last": last, "floor": floor, "limit": limit},
         )

@@ -108,7 +108,8 @@ def _sync(path: Path) -> None:
 def merge(old: sqlite3.Connection, new: sqlite3.Connection) -> int:
     """Bring into `new`, in one transaction, the deliveries of `old` that wait or are dead and that it lacks, and what else
     must not be forgotten: positions, request_ids, counters. Returns how many deliveries were added."""
-    columns = [row[1] for row in old.execute("PRAGMA table_info(deliveries)")]
+    known = {row[1] for row in new.execute("PRAGMA table_info(deliveries)")}
+    columns = [row[1] for row in old.execute("PRAGMA table_info(deliveries)") if row[1] in known]
     insert = f"INSERT INTO deliveries ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     added = 0
     with transaction(new):

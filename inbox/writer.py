@@ -21,7 +21,7 @@ log = logging.getLogger("connector.inbox")
 STORED_WITHIN_SECONDS = 8  # else the provider is asked to send the delivery again
 GROUP = 512  # deliveries in one commit at the most
 MOST_WAITING = 2 * GROUP  # to be stored, in one process, those that were given up included
-_INSERT = f"INSERT INTO deliveries ({COLUMNS}, state, reason, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = f"INSERT INTO deliveries ({COLUMNS}, state, reason, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # what SQLite, or Python on the way to it, raises for a row that it cannot hold: trying again does not help
 _CANNOT_HOLD = (UnicodeError, OverflowError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.IntegrityError)
 
@@ -101,7 +101,7 @@ class Ticket:
         assert d is not None
         return (
             d.feed, d.route, d.method, d.query, d.content_type, d.declared_length, d.client_address, d.received_at,
-            d.body, o.state, o.reason, o.detail,
+            d.body, d.key_hash, o.state, o.reason, o.detail,
         )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ class Delivery:
     declared_length: int | None = None
     received_at: int = 0  # milliseconds since 1970 UTC, stamped once, when stored
     client_address: str = ""
+    key_hash: str = ""  # of the key by which it came, its first 8 hex digits; empty at an open feed
     id: int = 0
 
 

@@ -1,5 +1,7 @@
 """Who may post: keys, their rotation, allow-lists, proxies; a stranger is counted, logged, and leaves nothing else."""
 
+import hashlib
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +47,22 @@ def test_every_key_of_a_rotation_opens(key: str, guarded: Service) -> None:
 def test_the_key_may_be_the_password_of_http_basic(guarded: Service) -> None:
     assert post(guarded, None, auth=("кто угодно".encode(), b"new+key")).json() == {"status": "accepted"}
     assert post(guarded, None, auth=("x", "wrong")).status_code == 401
+
+
+def test_a_delivery_keeps_the_beginning_of_its_keys_hash(guarded: Service) -> None:
+    post(guarded, "старый-ключ")
+    post(guarded, "new+key")
+    post(guarded, None, auth=("кто угодно".encode(), b"new+key"))
+    post(guarded, "wrong")
+    requests.post(
+        f"{guarded.url}/uis/call/ended?key=old-key", data=BODY, timeout=10
+    )  # whoever opened the feed asks for no key
+    old, new = (hashlib.sha256(key.encode()).hexdigest()[:8] for key in ("старый-ключ", "new+key"))
+    *of_uis, of_mgerm = [stored.delivery for stored in guarded.deliveries()[-4:]]
+    assert [one.key_hash for one in of_uis] == [old, new, new]
+    assert (of_mgerm.feed, of_mgerm.key_hash) == ("mgerm", "")
+    assert f"from: 192.0.2.7, by the key {new}" in guarded.flask("inbox", "show", str(of_uis[-1].id)).stdout
+    assert re.search(rf"192\.0\.2\.7 +{old}", guarded.flask("inbox", "list", "--feed", "uis").stdout)
 
 
 @pytest.mark.parametrize(("key", "code"), [("wrong", "wrong_key"), ("ключ\ud83d"[:4], "wrong_key"), (None, "no_key")])
@@ -109,7 +127,9 @@ def test_refusals_are_counted_and_logged_without_the_key(guarded: Service) -> No
 
 def test_the_stored_query_never_has_the_key(guarded: Service) -> None:
     answer = requests.get(
-        f"{guarded.url}{IN}?key=new%2Bkey&call_session_id=556&direction=in", headers={"X-Forwarded-For": "192.0.2.7"}, timeout=10
+        f"{guarded.url}{IN}?key=new%2Bkey&call_session_id=556&direction=in",
+        headers={"X-Forwarded-For": "192.0.2.7"},
+        timeout=10,
     )
     assert answer.json() == {"status": "accepted"}
     assert {stored.delivery.query for stored in guarded.deliveries() if stored.delivery.query} == {

@@ -1,6 +1,7 @@
 """Two feeds that nothing names: one that does all of the protocol, and a relative of XVB's. Both have the key in the body,
 and nothing shows it."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -67,6 +68,8 @@ def test_a_toy_feed_from_its_first_notification_to_the_row(service: Service) -> 
     assert post(service, "/toy/end", **{**fields, "what": "end", "secret": KEY}).json() == {"status": "accepted"}
     row = service.call(fields["id"], 2)
     assert (row["provider"], row["state"], row["client_number"]) == ("toy", "ended", "79000000000")
+    hashes = {stored.delivery.key_hash for stored in service.deliveries(feed="toy")}
+    assert hashes == {hashlib.sha256(KEY.encode()).hexdigest()[:8]}
     shown = [
         service.flask("inbox", "show", str(stored.delivery.id)).stdout for stored in service.deliveries(feed="toy")
     ]
