@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Self
 
 import peewee
 
+from server.sqlite import Connection as OurConnection
 from tests.rig.surroundings import ROOT
 
 BEFORE, AFTER, ERROR = "before", "after", "error"  # dies before the write, or after it; or the write fails
@@ -93,8 +94,8 @@ class Writes:
 def watch(writes: Writes) -> None:
     """Let every write of this process go through `writes`."""
 
-    class Connection(sqlite3.Connection):
-        """SQLite's connection, for the inbox (plain) and for the call log on SQLite (by cursors)."""
+    class Connection(OurConnection):
+        """The inbox's connection, and that of the call log on SQLite (whose statements go by cursors)."""
 
         def execute(self, sql: str, *parameters: Any) -> Any:
             return writes.step(sql, lambda: super(Connection, self).execute(sql, *parameters))
@@ -103,7 +104,7 @@ def watch(writes: Writes) -> None:
             return writes.step(sql, lambda: super(Connection, self).executemany(sql, rows))
 
     real_connect = sqlite3.connect
-    sqlite3.connect = lambda *a, **k: real_connect(*a, **{"factory": Connection, **k})
+    sqlite3.connect = lambda *a, **k: real_connect(*a, **{**k, "factory": Connection})  # whatever it asks for
     real_execute, real_commit = peewee.Database.execute_sql, peewee.Database.commit
 
     def execute_sql(self: Any, sql: str, params: Any = None) -> Any:
