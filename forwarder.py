@@ -35,7 +35,7 @@ from calllog.held import Held, Key
 from calllog.rehearsal import rehearse, rehearse_least
 from calllog.statements import Indigestible
 from config import Settings
-from inbox import DEAD, FORGOTTEN, FORWARDED, IGNORED, OUR_FAULT, Inbox, Outcome, now
+from inbox import DEAD, FORGOTTEN, FORWARDED, IGNORED, OUR_FAULT, Inbox, Outcome, clock, now
 from inbox.judge import DAY, understood
 from inbox.links import with_known_links
 from inbox.state import node_state
@@ -180,7 +180,8 @@ class CallLog:
 
 
 def _past(event: CallEvent, forgotten: Forgotten, days: int) -> Outcome | None:
-    """Why an event must not create a call: past CALLS_DAYS (0: for ever), or of somebody forgotten. None: it may."""
+    """Why an event must not create a call: past CALLS_DAYS (0: for ever, or the clock is doubted), or of
+    somebody forgotten. None: it may."""
     if forgotten.of(event):
         return Outcome(IGNORED, FORGOTTEN, "Звонок или номер удалён по требованию человека: тело уведомления стёрто.")
     if days and min(event.moment, event.received_at) < now() - days * DAY:
@@ -324,14 +325,21 @@ class Forwarder:
         """2. (what is to be written, what is settled without the call log)."""
         batch: list[Item] = []
         aside: Settled = []
+        days = self.settings.calls_days
+        if days and taken and self._clock_doubt():
+            days = 0
         for delivery in taken:
             outcome, event = understood(delivery, self.settings.feeds)
-            past = _past(event, self.forgotten, self.settings.calls_days) if event else None
+            past = _past(event, self.forgotten, days) if event else None
             if event and not past:
                 batch.append((delivery, with_known_links(event, self.settings, self.inbox)))
             else:
                 aside.append((delivery, past or outcome))
         return batch, aside
+
+    def _clock_doubt(self) -> str:
+        """Why no event may be called too old, and no call over, now; "" while the clock is believed."""
+        return clock.seen(self.inbox.file).doubt
 
     def _write_in_pieces(self, batch: list[Item], create_missing: bool = True) -> Tally:
         """3 and 4. In one piece where that can be. Raises Locked when a lock keeps every new call out."""
@@ -402,17 +410,18 @@ class Forwarder:
     def tick(self, always: bool = False) -> None:
         """Every few seconds: end the calls whose end never came. Once a minute: write feed_status, by which
         1C knows that the service is alive."""
-        clock = time.monotonic()
-        if self._drained and (always or clock - self._looked > LOOK_FOR_ENDS_EVERY):
-            self._end_overdue(self._call_log.database())
-            self._looked = clock
-        if always or clock - self._ticked > STATUS_EVERY:
+        at = time.monotonic()
+        if self._drained and (always or at - self._looked > LOOK_FOR_ENDS_EVERY):
+            if not self._clock_doubt():
+                self._end_overdue(self._call_log.database())
+            self._looked = at
+        if always or at - self._ticked > STATUS_EVERY:
             self._call_log.check_position()
             try:
                 _write_status(self._call_log.database(), self.settings, self.inbox)
             except Locked:  # by whoever reads it so, 1C perhaps: calls go on
                 log.warning("feed_status cannot be written, locked by %s", self._call_log.holder())
-            self._ticked = clock
+            self._ticked = at
             self._note.answered()
 
     def _end_overdue(self, db: peewee.Database) -> None:

@@ -13,7 +13,7 @@ from playhouse.migrations import Runner
 from calllog.errors import UNWRAPPED, translated
 from config import Stop
 from models import READABLE_BY, VERSION, SchemaInfo, Table
-from server.sqlite import Connection, identity
+from server.sqlite import WAL_LIMIT, Connection, identity
 
 
 class SqliteCallLog(SqliteDatabase):
@@ -125,7 +125,7 @@ def open_database(url: str, create: bool = False, patience: int = 10, lock_wait:
         "rwc" if create else "rw",
         cached_statements=8,  # a batch's statements are hundreds of KiB each when prepared
         timeout=patience,
-        pragmas={"journal_mode": "wal", "synchronous": "full", "secure_delete": "on"},
+        pragmas={"journal_mode": "wal", "synchronous": "full", "secure_delete": "on", "journal_size_limit": WAL_LIMIT},
     )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import click
 from flask import Flask
 
+from cli import terminal
+
 
 def commands() -> Iterator[click.Command]:
     """The `command` of every module of this package that has one."""
@@ -19,4 +21,5 @@ def commands() -> Iterator[click.Command]:
 def register(app: Flask) -> None:
     """Add every command to the application."""
     for command in commands():
+        terminal.plain(command)
         app.cli.add_command(command)

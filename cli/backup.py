@@ -7,6 +7,7 @@ import click
 from flask.cli import with_appcontext
 
 from cli import terminal
+from inbox import now
 from upkeep import backup
 
 
@@ -19,11 +20,14 @@ def command(directory: Path, keep: int | None) -> None:
 
     The copy is read back before it gets its name, a moment in UTC. A call log on MySQL has mysqldump (docs/operations.md).
     """
+    terminal.make_room()
     settings, inbox = terminal.settings(), terminal.inbox()
     with terminal.attempt("no backup was made"):
         made = backup.make(settings, inbox, directory, _progress)
         gone = backup.thin(directory, keep) if keep else []
-    inbox.remember(backup_keep=str(keep or 0))
+    with terminal.attempt(f"backup {made.path} is whole, but that it was made cannot be noted"):
+        facts = {"backup_directory": str(directory.absolute()), "backup_at": str(now()), "backup_keep": str(keep or 0)}
+        inbox.remember(**facts)
     for name, facts in made.manifest["files"].items():
         counts = ", ".join(f"{facts[table]} {table}" for table in backup.COUNTED.get(name, ()))
         terminal.echo(

@@ -12,7 +12,7 @@ from calllog import batch, database, employees
 from calllog.rehearsal import rehearse
 from cli import terminal
 from config import Settings, Stop
-from inbox import now
+from inbox import clock, now
 from inbox.state import disks, node_state
 from setup import selftest
 from setup.doors import weak_doors
@@ -37,6 +37,7 @@ def command(send: bool) -> None:
         ("employees", _check_employees),
         ("disk", _check_disk),
         ("clock", _check_clock),
+        ("every night", _check_tasks),
     ):
         try:
             terminal.echo(f"{what}: {test(settings)}")
@@ -116,4 +117,19 @@ def _check_clock(settings: Settings) -> str:
     here = datetime.now(settings.timezone)
     if not 2025 <= here.year < 2100:
         raise RuntimeError(f"the clock says {here:%Y-%m-%d}")
+    doubt = clock.seen(terminal.inbox().file).doubt
+    if doubt:
+        raise RuntimeError(
+            f"doubted: {doubt}; nothing is deleted or dropped for its age until it is set right, or: flask clock trust"
+        )
     return f"{here:%Y-%m-%d %H:%M:%S} {settings.timezone}"
+
+
+def _check_tasks(settings: Settings) -> str:
+    state = node_state(settings, terminal.inbox())
+    found = ", ".join(f"{task.name} succeeded {terminal.local(task.succeeded_at) or 'never'}" for task in state.tasks)
+    if state.purge_refused:
+        raise RuntimeError(f"flask purge deleted nothing: {state.purge_refused}")
+    if any(task.overdue for task in state.tasks):
+        raise RuntimeError(f"{found}: journalctl -u pbx-connector-daily, or run it by hand")
+    return found

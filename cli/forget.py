@@ -38,6 +38,7 @@ def command(number: str, again: bool, why: str, yes: bool, yes_own: bool) -> Non
         raise Stop("that is no phone number")
     if number in numbers_in(why):
         raise Stop("--why must not hold the number: the record is kept for three years")
+    terminal.make_room()
     settings, inbox, log = terminal.settings(), terminal.inbox(), terminal.call_log()
     who = Forgotten(settings.inbox_dir)
     with terminal.attempt("nothing was deleted"):

@@ -101,6 +101,7 @@ def _as_json(stored: Stored) -> dict[str, Any]:
 @terminal.since_option
 def inbox_replay(ids: tuple[int, ...], status: str | None, feed: str | None, since: datetime | None) -> None:
     """Understand deliveries again: by their ids, or all that the options name."""
+    terminal.make_room()
     inbox = terminal.inbox()
     chosen = list(ids)
     if not chosen:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from flask import current_app
 
 from calllog import batch, database, statements
 from config import Settings, Stop
-from inbox import Inbox, Unavailable
+from inbox import Inbox, Unavailable, reserve
+from server.sqlite import disk_is_full
 from server.visible import unseen, visible
 
 # What a command may meet: a database, a disk or an inbox that is away or differs.
@@ -40,6 +42,15 @@ def inbox() -> Inbox:
     found: Inbox = current_app.extensions["connector"].inbox
     _use(found)
     return found
+
+
+def make_room() -> None:
+    """For a command that is run because the disk is full, before it opens anything: the reserve is given up."""
+    given = reserve.give_up(settings())
+    if given:
+        click.echo(
+            f"the disk is full: the reserve of {given >> 10} KiB is given up, until there is room again", err=True
+        )
 
 
 def _use(inbox: Inbox) -> None:
@@ -112,8 +123,38 @@ def attempt(failed: str) -> Iterator[None]:
     except Stop as stop:
         raise Stop(f"{failed}: {stop.message}") from None
     except EXPECTED as error:
-        owner = "; run it as the user whom DATA_DIR belongs to" if isinstance(error, PermissionError) else ""
-        raise Stop(f"{failed}: {type(error).__name__}: {error}{owner}") from error
+        raise _sentence(failed, error) from error
+
+
+def _sentence(failed: str, error: Exception) -> Stop:
+    remedy = ""
+    if isinstance(error, PermissionError):
+        remedy = "; run it as the user whom DATA_DIR belongs to"
+    elif disk_is_full(error):
+        remedy = "; delete something else on this disk first (docs/operations.md, ConnectorDiskLow)"
+    return Stop(f"{failed}: {type(error).__name__}: {error}{remedy}")
+
+
+def plain(command: click.Command) -> None:
+    """A command, and those of its group, end on a sentence also where no `attempt` is around what a disk or a database
+    refuses."""
+    for one in command.commands.values() if isinstance(command, click.Group) else ():
+        plain(one)
+    callback, name = command.callback, command.name
+    if callback is None or hasattr(callback, "plain"):
+        return
+
+    @wraps(callback)
+    def call(*arguments: Any, **options: Any) -> Any:
+        try:
+            return callback(*arguments, **options)
+        except BrokenPipeError:  # click's own affair: … | head
+            raise
+        except EXPECTED as error:
+            raise _sentence(f"{name} failed", error) from error
+
+    call.plain = True  # type: ignore[attr-defined]
+    command.callback = call
 
 
 def bar(label: str, length: int) -> Any:

@@ -56,6 +56,9 @@ def _body(state: NodeState, zone: tzinfo) -> dict[str, Any]:
         "dead": state.dead_by_feed.total(),
         "unknown_feeds": state.unknown_feeds,
         "silent_feeds": state.silent_feeds,
+        "clock_doubt": state.clock_doubt,
+        **{task.name: {"succeeded_at": local(task.succeeded_at), "overdue": task.overdue} for task in state.tasks},
+        "purge_refused": state.purge_refused,
         "disk": [
             {"holds": disk.holds, "free_bytes": disk.free, "size_bytes": disk.size, "low": disk.low}
             for disk in state.disks

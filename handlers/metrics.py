@@ -96,6 +96,16 @@ class Tables(Collector):
         yield _counter(
             "inbox_replaced", "Times that inbox.db was found moved, removed or replaced.", (), {(): replaced}
         )
+        yield _one(
+            "clock_doubted", "1: this host's clock is not believed, nothing is deleted.", bool(state.clock_doubt)
+        )
+        done = {(task.name,): (task.succeeded_at or 0) / 1000 for task in state.tasks}
+        yield _gauge("task_success_timestamp_seconds", "When it last succeeded; 0: never.", TASK, done)
+        late = {(task.name,): task.overdue for task in state.tasks}
+        yield _gauge("task_overdue", "1: no success for two days.", TASK, late)
+        yield _one("purge_refused", "1: the last flask purge refused to delete.", bool(state.purge_refused))
+        wal = {(holds,): size for holds, size in state.wal_bytes.items()}
+        yield _gauge("wal_bytes", "Size of the database's -wal file.", DISK, wal)
         yield _gauge("disk_free_bytes", "Bytes left to us on the disk.", DISK, {(d.holds,): d.free for d in places})
         yield _gauge("disk_size_bytes", "Bytes that the disk has.", DISK, {(d.holds,): d.size for d in places})
         yield _gauge("disk_low", "1: time to make room.", DISK, {(d.holds,): d.low for d in places})
@@ -108,7 +118,8 @@ class Tables(Collector):
         return True
 
 
-FEED, FEED_OUTCOME, FEED_REASON, DISK = ("feed",), ("feed", "outcome"), ("feed", "reason"), ("holds",)
+FEED, FEED_OUTCOME, FEED_REASON = ("feed",), ("feed", "outcome"), ("feed", "reason")
+DISK, TASK = ("holds",), ("task",)
 
 
 def _counter(name: str, what: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Metric:

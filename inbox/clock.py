@@ -8,8 +8,11 @@ import ctypes
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from inbox.file import InboxFile, remember
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000  # milliseconds
 STEP = HOUR  # between wall clock and witness within one boot
@@ -18,6 +21,7 @@ AGREEMENT = DAY  # after which a clock that has not moved again is believed
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")  # touched by systemd-timesyncd, at least every 2,048 seconds
 UNSYNCHRONIZED = 0x40  # STA_UNSYNC of adjtimex(2)
+_FACT = "clock"
 
 
 class Reading(NamedTuple):
@@ -114,3 +118,38 @@ def to_fact(trust: Trust) -> str:
 def from_fact(fact: str) -> Trust | None:
     """As the inbox kept it; None where it has none."""
     return Trust(*json.loads(fact)) if fact else None
+
+
+# ----------------------------------------------------------------------------------------------------- in the inbox
+
+
+def seen_in(facts: Mapping[str, str]) -> Trust:
+    """What is believed of the clock now, by the inbox's facts."""
+    return judged(from_fact(facts.get(_FACT, "")), read())
+
+
+def seen(file: InboxFile) -> Trust:
+    """What is believed of the clock now. While `doubt` is there, nothing may be deleted or dropped because of its age."""
+    return seen_in({_FACT: file.fact(_FACT)})
+
+
+def note(file: InboxFile) -> None:
+    """Once a minute: remember this moment if it is believed, else since when it has not been. A believed clock also ends
+    what a wrong one has left: a last delivery in the future would hide a silent feed until then."""
+    at = read()
+    with file.writing() as db:
+        row = db.execute("SELECT value FROM facts WHERE name = ?", (_FACT,)).fetchone()
+        trust = judged(from_fact(row[0] if row else ""), at)
+        remember(db, _FACT, to_fact(trust))
+        if not trust.doubt:
+            db.execute("UPDATE counters SET last_at = ? WHERE last_at > ?", (at.wall, at.wall))
+
+
+def believe(file: InboxFile) -> None:
+    """The sysadmin's word: the clock is right as it stands."""
+    file.remember(**{_FACT: to_fact(judged(None, read()))})
+
+
+def forget(file: InboxFile) -> None:
+    """Nothing is known of the clock any more: the inbox has come from another day, or another host."""
+    file.remember(**{_FACT: ""})

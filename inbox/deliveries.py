@@ -12,6 +12,7 @@ from typing import Any
 from inbox.file import COUNT, TROUBLE, InboxFile, remember
 from models import Position
 from schemas.reading import Delivery
+from server.sqlite import disk_is_full
 
 RECEIVED, FORWARDED, IGNORED, DEAD = "received", "forwarded", "ignored", "dead"
 REFUSED = "refused"  # a request of which nothing is stored (stranger, oversize): a counter's outcome only
@@ -152,11 +153,19 @@ class Deliveries:
     def replay(self, ids: list[int]) -> int:
         """Understand these deliveries again: they wait for the forwarder whatever they were, but for the forgotten ones,
         of which nothing is left to understand; returns how many."""
-        with self._file.writing(synchronous="FULL") as db:
-            changed = db.executemany(
-                "UPDATE deliveries SET state = ?, reason = '', detail = '', settled_at = NULL WHERE id = ? AND reason <> ?",
-                [(RECEIVED, id, FORGOTTEN) for id in ids],
-            ).rowcount
+        try:
+            with self._file.writing(synchronous="FULL") as db:
+                changed = db.executemany(
+                    "UPDATE deliveries SET state = ?, reason = '', detail = '', settled_at = NULL "
+                    "WHERE id = ? AND reason <> ?",
+                    [(RECEIVED, id, FORGOTTEN) for id in ids],
+                ).rowcount
+        except sqlite3.OperationalError as error:
+            if len(ids) < 2 or not disk_is_full(error):
+                raise
+            self._file.truncate_log()
+            half = len(ids) // 2
+            return self.replay(ids[:half]) + self.replay(ids[half:])
         self._file.wake()
         return int(changed)
 
@@ -187,14 +196,24 @@ class Deliveries:
         return there
 
     def _in_bites(self, statement: str, values: tuple[Any, ...]) -> int:
-        """Run a statement whose last parameter is a LIMIT until it finds no more; returns how many rows it changed."""
-        total = 0
+        """Run a statement whose last parameter is a LIMIT until it finds no more; returns how many rows it changed. On a
+        full disk the bites become small, and what each has written to the log goes into inbox.db before the next."""
+        total, bite = 0, BITE
         while True:
-            with self._file.writing() as db:
-                changed = db.execute(statement, (*values, BITE)).rowcount
+            try:
+                with self._file.writing() as db:
+                    changed = db.execute(statement, (*values, bite)).rowcount
+            except sqlite3.OperationalError as error:
+                if bite == 1 or not disk_is_full(error):
+                    raise
+                bite //= 10
+                self._file.truncate_log()
+                continue
             total += changed
-            if changed < BITE:
+            if changed < bite:
                 return total
+            if bite < BITE:
+                self._file.truncate_log()
 
     def erase(self, ids: list[int]) -> int:
         """Delete these deliveries, whatever their state; returns how many were there."""

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from inbox.rescue import overwritten, rescue
-from server.sqlite import Connection, identity, transaction
+from server.sqlite import WAL_LIMIT, Connection, identity, transaction
 
 log = logging.getLogger("connector.inbox")
 
@@ -282,6 +282,7 @@ class InboxFile:
         db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         db.execute("PRAGMA cache_size = -512")  # KiB, not 2,000: writes go to the end, and there are many connections
         db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
         db.execute("PRAGMA secure_delete = ON")  # what is forgotten leaves no bytes behind, nor do its earlier states
         db.execute("PRAGMA synchronous = FULL")
         if db.execute("PRAGMA user_version").fetchone()[0] < USER_VERSION:
@@ -301,6 +302,13 @@ class InboxFile:
         db.execute(f"PRAGMA synchronous = {synchronous}")
         db.identity = identity(self.path)
         return db
+
+    def made_at(self) -> int:
+        """About when this DATA_DIR got its first inbox (milliseconds since 1970 UTC), 0 where nobody has noted it."""
+        try:
+            return self._made.stat().st_mtime_ns // 1_000_000
+        except OSError:
+            return 0
 
     def was_made(self) -> bool:
         """Whether this DATA_DIR ever had an inbox."""

@@ -144,6 +144,11 @@ class Looking:
         waiting, since = self._file.connection().execute(_BACKLOG).fetchone()
         return waiting, since
 
+    def count(self) -> int:
+        """How many deliveries there are."""
+        found: int = self._file.connection().execute("SELECT count(*) FROM deliveries").fetchone()[0]
+        return found
+
     def dead(self) -> list[tuple[str, str, int]]:
         """(feed, reason, how many) of the dead letters there are now."""
         return self._file.connection().execute(_DEAD_NOW).fetchall()

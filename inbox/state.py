@@ -8,17 +8,19 @@ import sqlite3
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from calllog import database
 from config import Settings
-from inbox import UNKNOWN_FEED, Inbox, Unavailable, now
+from inbox import UNKNOWN_FEED, Inbox, Unavailable, clock, now
 
 # The disk is low when less is left than a tenth of it, and less than this. A delivery with a body of 750 bytes takes 1 KiB
 # of the inbox, and with an SQLite call log 1 KiB of that: at 100,000 a day 5 GiB last three weeks, a tenth of the smallest
 # server's 10 GiB four days.
 LOW_SHARE, LOW_BYTES = 0.1, 5 * 2**30
+TASK_DAYS = 2  # without a success of what is to be done every night
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,33 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """What is to succeed every night: when it last did (None: never), and whether that is more than TASK_DAYS ago; a node
+    where it never did counts from its beginning."""
+
+    name: str
+    succeeded_at: int | None
+    overdue: bool
+
+
+def _tasks(facts: Mapping[str, str], made_at: int, doubt: str) -> list[Task]:
+    """While the clock is doubted, nothing is overdue."""
+    found = []
+    for name, fact in (("purge", "purged_at"), ("backup", "backup_at")):
+        at = int(facts[fact]) if facts.get(fact) else None
+        late = now() - max(at or 0, made_at) > TASK_DAYS * clock.DAY
+        found.append(Task(name, at, late and not doubt))
+    return found
+
+
+def _wal_bytes(settings: Settings) -> dict[str, int]:
+    places = {"inbox": settings.inbox_dir / "inbox.db-wal"}
+    if settings.database_url.startswith("sqlite:"):
+        places["call_log"] = Path(f"{database.parse_url(settings.database_url)[0]}-wal")
+    return {holds: path.stat().st_size if path.exists() else 0 for holds, path in places.items()}
+
+
+@dataclass(frozen=True, slots=True)
 class NodeState:
     """This node at one moment, as readyz, metrics, the page, `flask check` and feed_status show it. Moments are
     milliseconds since 1970 UTC. The call log is as the forwarder last saw it: no connection is opened for this."""
@@ -98,7 +127,11 @@ class NodeState:
     counters: list[tuple[str, str, str, int, int, str]]  # as Inbox.counters
     last_deliveries: dict[str, int]
     received_bytes: dict[str, int]
-    silent_feeds: list[str]
+    silent_feeds: list[str]  # nobody while the clock is doubted
+    tasks: list[Task]
+    purge_refused: str  # why flask purge deleted nothing the last time, in a sentence
+    wal_bytes: dict[str, int]  # what is written and not in its database yet: inbox, and an SQLite call log
+    clock_doubt: str  # why the wall clock is not believed, in a sentence; "" while it is
     disks: list[Disk]
 
     @property
@@ -119,6 +152,7 @@ def node_state(settings: Settings, inbox: Inbox) -> NodeState:
     """How this node is now."""
     look = inbox.look()
     seen_at = look.facts.get("call_log_seen_at")
+    doubt = clock.seen_in(look.facts).doubt
     return NodeState(
         node=look.facts.get("node", ""),
         forwarding=inbox.is_forwarding(),
@@ -134,7 +168,11 @@ def node_state(settings: Settings, inbox: Inbox) -> NodeState:
         counters=look.counters,
         last_deliveries=look.last_deliveries,
         received_bytes=look.received_bytes,
-        silent_feeds=_silent(settings, look.last_deliveries),
+        silent_feeds=[] if doubt else _silent(settings, look.last_deliveries),
+        clock_doubt=doubt,
+        tasks=_tasks(look.facts, inbox.file.made_at(), doubt),
+        purge_refused=look.facts.get("purge_refused", ""),
+        wal_bytes=_wal_bytes(settings),
         disks=disks(settings),
     )
 

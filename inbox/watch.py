@@ -1,5 +1,6 @@
 """What the forwarder notices beside forwarding, logged and noted once: silent feeds, a low disk, how the call log is."""
 
+import contextlib
 import logging
 import sqlite3
 import time
@@ -8,7 +9,7 @@ import peewee
 
 from calllog.batch import Restored, SchemaDiffers
 from config import Settings
-from inbox import Inbox, now
+from inbox import Inbox, clock, now, reserve
 from inbox.state import node_state
 
 log = logging.getLogger("connector.forwarder")
@@ -28,34 +29,52 @@ TROUBLES: dict[str, tuple[type[Exception], ...]] = {
 
 
 class Watch:
-    """Once a minute, whatever the call log's state: logs which feeds have fallen silent or speak again; once an hour, that
-    the disk is low."""
+    """Once a minute, whatever the call log's state: notes the clock; logs that it is doubted, or believed again, and which
+    feeds have fallen silent or speak again; keeps the reserve; once an hour logs that the disk is low."""
 
     def __init__(self, settings: Settings, inbox: Inbox) -> None:
         self.settings, self.inbox = settings, inbox
         self._looked = -LOOK_EVERY
         self._silent: set[str] = set()
+        self._doubt = ""
         self._disk_logged = -DISK_EVERY
 
     def look(self) -> None:
         """Look, if a minute has passed."""
-        clock = time.monotonic()
-        if clock - self._looked < LOOK_EVERY:
+        at = time.monotonic()
+        if at - self._looked < LOOK_EVERY:
             return
-        self._looked = clock
+        self._looked = at
+        with contextlib.suppress(OSError, sqlite3.Error):  # a full disk is told elsewhere; forwarding goes on
+            clock.note(self.inbox.file)
         state = node_state(self.settings, self.inbox)
-        silent = set(state.silent_feeds)
+        self._look_at_clock(state.clock_doubt)
+        if not state.clock_doubt:
+            self._look_at_feeds(set(state.silent_feeds))
+        reserve.keep(self.settings)
+        low = [disk for disk in state.disks if disk.low]
+        if low and at - self._disk_logged >= DISK_EVERY:
+            self._disk_logged = at
+            for disk in low:
+                log.warning("the disk is low: %s", disk)
+
+    def _look_at_clock(self, doubt: str) -> None:
+        if doubt and doubt != self._doubt:
+            log.error(
+                "the clock is doubted: %s; forwarding goes on, nothing is deleted or dropped for its age: set it right, or "
+                "flask clock trust", doubt,
+            )  # fmt: skip
+        elif self._doubt and not doubt:
+            log.info("the clock is believed again")
+        self._doubt = doubt
+
+    def _look_at_feeds(self, silent: set[str]) -> None:
         for feed in sorted(silent - self._silent):
             minutes = self.settings.feeds[feed].silence_minutes
             log.warning("%s: no delivery for more than %d minutes (%s_SILENCE_MINUTES)", feed, minutes, feed.upper())
         for feed in sorted(self._silent - silent):
             log.info("%s: deliveries come again", feed)
         self._silent = silent
-        low = [disk for disk in state.disks if disk.low]
-        if low and clock - self._disk_logged >= DISK_EVERY:
-            self._disk_logged = clock
-            for disk in low:
-                log.warning("the disk is low: %s", disk)
 
 
 class CallLogNote:

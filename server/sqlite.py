@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+# Bytes that a -wal file keeps when it is begun anew: more than a checkpoint of SQLite's own (1,000 pages) leaves, so that a
+# file is cut only where a long reader had let it grow.
+WAL_LIMIT = 16 * 2**20
+
 
 class Identity(NamedTuple):
     """(device, inode) of a database's file and of its -wal, None where there is none."""
@@ -37,6 +41,11 @@ class Connection(sqlite3.Connection):
     """A connection that knows which file it has open."""
 
     identity: Identity
+
+
+def disk_is_full(error: Exception) -> bool:
+    """Whether an error of SQLite, also through peewee, is that no byte is left."""
+    return any(text in str(error) for text in ("disk is full", "No space left", "disk I/O error"))
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from typing import Any
 
 from calllog import database
 from config import Settings, Stop
-from inbox import Inbox, now, read_position
+from inbox import Inbox, clock, now, read_position
 from inbox import file as inbox_file
 from models import Position
 from upkeep import acts, files, ours, retention
@@ -103,7 +103,6 @@ def make(settings: Settings, inbox: Inbox, directory: Path, progress: Callable[[
             shutil.rmtree(part, ignore_errors=True)
             raise
         files.sync(directory)
-    inbox.remember(backup_directory=str(directory.absolute()), backup_at=str(now()))
     return Backup(directory / stamp, manifest)
 
 
@@ -264,6 +263,8 @@ def restore(
         restored = Inbox(staged[INBOX].parent) if with_inbox else inbox
         if known.incarnation:
             restored.settle([], known)
+        if with_inbox:
+            clock.forget(restored.file)
         done += _forget_in(settings, restored, staged.get(CALLS))
         restored.close()
         for name, place in places.items():

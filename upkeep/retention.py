@@ -3,7 +3,9 @@
 Both delete in bites and with the batch's locks, so that nobody waits long (docs/decisions/0010-forgetting.md).
 """
 
+import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +24,7 @@ from inbox import Inbox, Stored, now
 from inbox.judge import DAY, understood
 from models import CallEvents, CallLegs, Calls, Contacts
 from schemas.event import CallEvent
+from server.sqlite import disk_is_full
 from upkeep import acts
 from upkeep.forgotten import CallId, Forgotten
 
@@ -45,9 +48,7 @@ def purge_inbox(
     """Delete forwarded and ignored deliveries older than `days`; dead letters past CALLS_DAYS if that is set (a replay
     would be ignored as too old), with `dead` those older than `days` too. Returns state -> how many, without a record
     only how many there are. `at`: milliseconds since 1970 UTC."""
-    before = at - days * DAY
-    dead_before = at - settings.calls_days * DAY if settings.calls_days else 0
-    terms = (before, max(before, dead_before) if dead else dead_before)
+    terms = _inbox_terms(settings, at, days, dead)
     there = inbox.past(*terms)
     if record is None or not any(there.values()):
         return there
@@ -58,26 +59,38 @@ def purge_inbox(
     return gone
 
 
+def past_inbox(inbox: Inbox, settings: Settings, at: int, days: int, dead: bool = False) -> tuple[int, int]:
+    """(how many deliveries `purge_inbox` would delete, how many there are)."""
+    there = inbox.past(*_inbox_terms(settings, at, days, dead))
+    return sum(count for state, count in there.items() if state != "placements"), inbox.count()
+
+
+def _inbox_terms(settings: Settings, at: int, days: int, dead: bool) -> tuple[int, int]:
+    """(before which moment forwarded and ignored deliveries go, and dead letters; 0: they stay)."""
+    before = at - days * DAY
+    dead_before = at - settings.calls_days * DAY if settings.calls_days else 0
+    return before, max(before, dead_before) if dead else dead_before
+
+
 def purge_calls(db: peewee.Database, settings: Settings, record: acts.Record, at: int) -> Iterator[Counts]:
     """Delete ended calls whose last event is past CALLS_DAYS, bite by bite; yields table -> how many. Open calls never."""
     past = Calls.state.in_(("ended", "")) & (Calls.last_event_at < _before(settings, at))
     while settings.calls_days:
         chosen = Calls.select(Calls.provider, Calls.provider_call_id).where(past).limit(BITE)
-        page = list(chosen.tuples().execute(db))
+        page: list[CallId] = list(chosen.tuples().execute(db))
         if not page:
             truncate_log(db)
             return
         record.begin()
         began = time.monotonic()
-        yield _bite(record, partial(batch.remove, db, page, past))
+        yield _in_room(record, page, lambda calls: batch.remove(db, calls, past), partial(truncate_log, db))
         _give_way(began)
 
 
-def count_past(db: peewee.Database, settings: Settings, at: int) -> int:
-    """How many calls `purge_calls` would delete."""
+def count_past(db: peewee.Database, settings: Settings, at: int) -> tuple[int, int]:
+    """(how many calls `purge_calls` would delete, how many there are)."""
     past = Calls.state.in_(("ended", "")) & (Calls.last_event_at < _before(settings, at))
-    count: int = Calls.select(Calls.id).where(past).count(db) if settings.calls_days else 0
-    return count
+    return Calls.select(Calls.id).where(past).count(db), Calls.select(Calls.id).count(db)
 
 
 def _before(settings: Settings, at: int) -> str | None:
@@ -117,7 +130,7 @@ class Sweep:
         yield from self._calls()
         for page in self.inbox.pages():
             ids = [stored.delivery.id for stored in page if self._concerns(stored)]
-            yield self._delete({"deliveries": len(ids)}, partial(self._erase, ids)) if ids else {}
+            yield self._delete({"deliveries": len(ids)}, ids, self._erase) if ids else {}
         if self.db is not None:
             yield from self._contacts(self.db)
         if self.record is not None:
@@ -127,16 +140,21 @@ class Sweep:
                 self.record.add(gone)
             yield gone
 
-    def _delete(self, there: Counts, delete: Callable[[], Counts]) -> Counts:
+    def _delete(self, there: Counts, rows: list[T], delete: Callable[[list[T]], Counts]) -> Counts:
         """One bite, while no batch is between its look at the list and its commit; without a record, what is there."""
         if self.record is None:
             return there
         began = time.monotonic()
         with self.who.held():
             self.record.begin()
-            gone = _bite(self.record, delete)
+            gone = _in_room(self.record, rows, delete, self._make_room)
         _give_way(began)
         return gone
+
+    def _make_room(self) -> None:
+        self.inbox.truncate_log()
+        if self.db is not None:
+            truncate_log(self.db)
 
     # -- calls: those of deliveries in the inbox, then those in the call log
 
@@ -149,10 +167,10 @@ class Sweep:
                 if self.record is None:
                     self.who.add(at, calls=bite)
                 if self.db is not None:  # calls that are not in the log, too: no later delivery may make them
-                    yield self._delete(_count(self.db, bite), partial(self._remove, self.db, bite, at))
+                    yield self._delete(_count(self.db, bite), bite, partial(self._remove, self.db, at))
             yield {}
 
-    def _remove(self, db: peewee.Database, bite: list[CallId], at: int) -> Counts:
+    def _remove(self, db: peewee.Database, at: int, bite: list[CallId]) -> Counts:
         self.who.add(at, calls=[call for call in bite if not self.who.of_call(*call)])
         return batch.remove(db, bite)
 
@@ -201,7 +219,7 @@ class Sweep:
                 if self._was(max(who.when_client("", number), who.when_mentioned(number, name)), at)
             ]
             for bite in _bites(ids):
-                yield self._delete({"contacts": len(bite)}, partial(_remove_contacts, db, bite))
+                yield self._delete({"contacts": len(bite)}, bite, partial(_remove_contacts, db))
 
     def _was(self, forgotten_at: int, at: datetime | str | None) -> bool:
         """Whether wall clock `at`, in whole seconds (None: unknown), is from before somebody was forgotten. The same second
@@ -258,3 +276,19 @@ def _bite(record: acts.Record, delete: Callable[[], Counts]) -> Counts:
                 raise
     record.add(gone)
     return gone
+
+
+def _in_room(
+    record: acts.Record, rows: list[T], delete: Callable[[list[T]], Counts], make_room: Callable[[], object]
+) -> Counts:
+    """One bite; on a full disk half of it at a time, after what was written to SQLite's log went into its database."""
+    try:
+        return _bite(record, partial(delete, rows))
+    except (sqlite3.OperationalError, peewee.OperationalError) as error:
+        if len(rows) < 2 or not disk_is_full(error):
+            raise
+    make_room()
+    half = len(rows) // 2
+    gone = Counter(_in_room(record, rows[:half], delete, make_room))
+    gone.update(_in_room(record, rows[half:], delete, make_room))
+    return dict(gone)

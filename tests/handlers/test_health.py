@@ -1,5 +1,6 @@
 """/healthz, /readyz and feed_status: what is wrong is told, and tells nobody to go away who need not."""
 
+import os
 import time
 from pathlib import Path
 
@@ -65,3 +66,30 @@ def test_feed_status_tells_1c_that_the_service_lives(tmp_path: Path) -> None:
         assert row["feed"] in schemas.feeds()
         assert row["updated_at"] is not None
         assert row["waiting"] == row["dead"] == 0
+
+
+@pytest.mark.parametrize("task", ["purge", "backup"])
+def test_what_should_succeed_every_night_is_told_when_it_does_not(task: str, tmp_path: Path) -> None:
+    with Service(tmp_path / "service", OPERATOR_PASSWORD="p") as service:
+        service.start()
+        assert service.get("/readyz").json()[task] == {"succeeded_at": None, "overdue": False}
+        three_days_ago = time.time() - 3 * 86_400
+        os.utime(service.data_dir / "inbox.made", (three_days_ago, three_days_ago))  # where it was never set up
+        assert service.get("/readyz").json()[task] == {"succeeded_at": None, "overdue": True}
+        assert f'connector_task_overdue{{task="{task}"}} 1.0' in service.get("/metrics").text
+        assert f"{task} succeeded never" in service.flask("check", check=False).stdout
+        assert f"flask {task}</code> не удаётся больше двух суток: ещё ни разу" in page(service)
+        service.flask("purge")
+        service.flask("backup", str(tmp_path / "copies"))
+        state = service.get("/readyz").json()[task]
+        assert (state["overdue"], bool(state["succeeded_at"])) == (False, True)
+        assert "не удаётся" not in page(service)
+        assert service.flask("check").returncode == 0
+        old = str(round((time.time() - 2.1 * 86_400) * 1000))
+        service.inbox.remember(**{{"purge": "purged_at", "backup": "backup_at"}[task]: old})
+        assert service.get("/readyz").json()[task]["overdue"] is True
+        assert service.flask("check", check=False).returncode == 1
+
+
+def page(service: Service) -> str:
+    return service.get("/", auth=("operator", "p")).text

@@ -89,7 +89,7 @@ MUTATIONS = [
     {
         "name": "I09-a-purge-stops-after-one-bite",
         "file": "inbox/deliveries.py",
-        "old": "            if changed < BITE:\n",
+        "old": "            if changed < bite:\n",
         "new": "            if True:\n",
         "tests": ["tests/inbox/test_inbox.py"],
         "caught": False,
@@ -295,11 +295,9 @@ MUTATIONS = [
     {
         "name": "D14-backup-before-purge",
         "file": "deploy/pbx-connector-daily.service",
-        "old": "ExecStart=/opt/pbx-connector/current/.venv/bin/flask --app wsgi purge\nExecStart=/opt/pbx-connector/current/.venv/bin/flask --app wsgi backup /var/backups/pbx-connector --keep 14\n",
-        "new": "ExecStart=/opt/pbx-connector/current/.venv/bin/flask --app wsgi backup /var/backups/pbx-connector --keep 14\nExecStart=/opt/pbx-connector/current/.venv/bin/flask --app wsgi purge\n",
-        "tests": ["tests/deploy/test_deploy.py"],
-        "caught": False,
-        "reason": "the purge comes before the backup",
+        "old": "/opt/pbx-connector/current/.venv/bin/flask --app wsgi purge; purged=$$?; /opt/pbx-connector/current/.venv/bin/flask --app wsgi backup /var/backups/pbx-connector --keep 14 && exit $$purged",
+        "new": "/opt/pbx-connector/current/.venv/bin/flask --app wsgi backup /var/backups/pbx-connector --keep 14 && /opt/pbx-connector/current/.venv/bin/flask --app wsgi purge",
+        "tests": ["tests/inbox/test_wrong_clock.py"],
     },
     {
         "name": "I11-an-erasure-is-not-synced",

@@ -1,12 +1,15 @@
 /* A wall clock of its own for the service: LD_PRELOAD it, and the seconds in the file CLOCK_OFFSET (a native 64-bit
- * number) are added to the time of day. The monotonic clock, by which programs wait, is left alone. */
+ * number) are added to the time of day. The monotonic clock, by which programs wait, is left alone; nobody vouches for the
+ * wall clock. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/timex.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -41,4 +44,10 @@ int gettimeofday(struct timeval *restrict at, void *restrict zone) {
     at->tv_sec = now.tv_sec;
     at->tv_usec = now.tv_nsec / 1000;
     return 0;
+}
+
+int adjtimex(struct timex *state) {
+    (void)state;
+    errno = EPERM;
+    return -1;
 }

@@ -1,6 +1,7 @@
 """Shims: small C libraries that a program is started with (LD_PRELOAD), compiled by the test that needs one."""
 
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -24,3 +25,18 @@ def preload(*libraries: Path) -> dict[str, str]:
     if any(" " in path or ":" in path for path in paths):
         raise ValueError(f"LD_PRELOAD separates its paths by blanks and colons, one of which is in {paths}")
     return {"LD_PRELOAD": ":".join(paths)}
+
+
+class WrongClock:
+    """A wall clock that is so many seconds off, for programs that are started with its `environment`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.library = build(Path(__file__).with_name("clock.c"), directory)
+        self.file = directory / "clock"
+        self.file.write_bytes(struct.pack("=q", 0))
+        self.environment = {**preload(self.library), "CLOCK_OFFSET": str(self.file)}
+
+    def set(self, seconds: int) -> None:
+        """From now on, in programs that run already too."""
+        with self.file.open("r+b") as file:
+            file.write(struct.pack("=q", seconds))
