@@ -54,7 +54,6 @@ LOCK_WAIT = 2  # seconds that a batch waits for a row that somebody has locked
 LOOK_EVERY = 1.0  # seconds, in case a wake was lost
 LOOK_FOR_ENDS_EVERY = 5.0  # seconds: between two looks for calls that end by silence
 STATUS_EVERY = 60.0  # seconds: feed_status
-DISK_EVERY = 3600.0  # seconds: between two warnings of a low disk
 
 Settled = list[tuple[Delivery, Outcome]]
 Item = tuple[Delivery | None, CallEvent]  # an event of our own has no delivery
