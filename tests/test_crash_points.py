@@ -43,6 +43,7 @@ NOON = 4_000_000_000_000  # far ahead: nothing expires meanwhile
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)  # a hundred points and more, on a machine that does other things too
 @pytest.mark.parametrize("mode", [BEFORE, ERROR])
 def test_a_batch_that_dies_at_any_write_is_whole_after_the_next_one(
     mode: str, database_url: str, tmp_path: Path, request: pytest.FixtureRequest

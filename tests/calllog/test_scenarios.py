@@ -95,7 +95,10 @@ def test_in_any_order_and_with_repeats_1c_sees_the_same_call(service: Service, c
     for which, another in told.items():
         tables = found[another.call_id]
         assert differences(another.expected(receipts(service, another)), tables) == [], which
-        assert ids(tables) == first_seen[which]
+        # a leg of whom an id alone was told becomes that of his number, once an event ties the two
+        gone = first_seen[which].keys() - ids(tables).keys()
+        assert ids(tables).items() <= first_seen[which].items()
+        assert all(part[0] == "leg" and len(part[1]) <= 6 for part in gone)
         assert tables["calls"]["events_count"] == len(another.requests)
 
 

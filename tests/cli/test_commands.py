@@ -258,6 +258,7 @@ def test_every_printed_template_is_understood_as_what_it_is_for(own: Service) ->
         "Исходящий звонок": words.RINGING,
         "Завершение звонка": words.ENDED,
         "Записанный разговор": words.RECORDING,
+        "Ожидание ответа": words.LEG_RINGING,
     }
     values = {
         "call_session_id": 705,
@@ -266,6 +267,7 @@ def test_every_printed_template_is_understood_as_what_it_is_for(own: Service) ->
         "finish_time": "2024-03-01 10:01:00",
         "is_lost": False,
         "file_link": "https://app.uiscom.ru/r/1",
+        "leg_id": 7051,
     }
     for notification in uis.NOTIFICATIONS:
         assert notification.template in printed

@@ -265,7 +265,7 @@ def test_a_finish_before_the_start_leaves_the_moments_in_order(sqlite_service: S
 NUMBERS = {
     "74959268686...9.2.3.3": "74959268686",
     "anonymous": "anonymous",
-    "sip:vasya@example.org": "sip:vasya@example.org",
+    "sip:vasya@example.org": "vasya",
     "0004": "0004",
     "8 (920) 111-96-13": "79201119613",
     79201119613: "79201119613",

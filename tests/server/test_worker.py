@@ -101,7 +101,7 @@ def test_no_answer_leaves_before_its_delivery_is_on_disk_and_no_thread_waits_for
     stored = [json.loads(stored.delivery.body)["call_session_id"] for stored in service.deliveries()]
     assert sorted(stored) == [str(call) for call in range(100, 120)]
     for connection in connections:  # each is kept for the next request
-        connection.sendall(request("after"))
+        connection.sendall(request("199"))
         assert answers(connection, 1) == [(200, {"status": "accepted"})]
         connection.close()
 
