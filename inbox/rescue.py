@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from server import files
 from server.sqlite import Connection, identity, transaction
 
 log = logging.getLogger("connector.inbox")
@@ -85,24 +86,16 @@ def _write_anew(old: Connection, path: Path) -> None:
     with contextlib.closing(sqlite3.connect(part)) as new:
         old.backup(new)
         new.execute("PRAGMA journal_mode = DELETE")  # all of it in the one file
-    _sync(part)
+    files.sync(part)
     _remove_logs(path)
     os.replace(part, path)
-    _sync(path.parent)
+    files.sync(path.parent)
 
 
 def _remove_logs(path: Path) -> None:
     """What SQLite keeps beside a database's file; whoever has them open can still read them."""
     for ending in ("-wal", "-shm"):
         Path(f"{path}{ending}").unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def merge(old: sqlite3.Connection, new: sqlite3.Connection) -> int:

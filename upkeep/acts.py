@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from config import Settings
-from upkeep import files
+from server import files
 
 LOG = "acts.jsonl"
 

@@ -26,7 +26,8 @@ from config import Settings, Stop
 from inbox import Inbox, clock, now, read_position
 from inbox import file as inbox_file
 from models import Position
-from upkeep import acts, files, ours, retention
+from server import files
+from upkeep import acts, ours, retention
 from upkeep.forgotten import Forgotten
 
 VERSION = 1  # of the manifest

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from schemas.event import CallEvent
 from schemas.fields import phone
-from upkeep import files
+from server import files
 
 CallId = tuple[str, str]  # (provider, provider_call_id)
 NUMBER, OWN, CALL = "number", "own", "call"

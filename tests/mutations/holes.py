@@ -213,7 +213,7 @@ MUTATIONS = [
     },
     {
         "name": "T13-the-forgotten-are-not-synced",
-        "file": "upkeep/files.py",
+        "file": "server/files.py",
         "old": "            data = data[os.write(fd, data) :]\n        os.fsync(fd)\n",
         "new": "            data = data[os.write(fd, data) :]\n",
         "tests": ["tests/upkeep/test_retention.py"],
@@ -346,7 +346,7 @@ MUTATIONS = [
     },
     {
         "name": "Z09-a-backup-is-not-synced",
-        "file": "upkeep/files.py",
+        "file": "server/files.py",
         "old": "        file.flush()\n        os.fsync(file.fileno())\n",
         "new": "",
         "tests": ["tests/upkeep/test_backup.py"],
