@@ -44,7 +44,7 @@ format: $(VENV)/ready-dev
 
 # requirements*.in -> requirements*.txt, every package with its hashes; UPGRADE=--upgrade takes newer ones
 lock: $(VENV)/tools/bin/uv
-	for file in requirements requirements-dev; do \
+	for file in requirements requirements-dev bench/requirements; do \
 	    $< pip compile $$file.in --universal --python-version 3.11 --generate-hashes --no-annotate --quiet $(UPGRADE) \
 	        --no-header --output-file $$file.txt && \
 	    sed -i "1i # Written by make lock from $$file.in: every package with its hashes, for Python 3.11 and newer." $$file.txt || exit 1; \

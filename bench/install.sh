@@ -22,4 +22,4 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086
     apt-get install -y -qq --no-install-recommends $missing libc6-dev >/dev/null
 fi
-"$python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.txt"
+"$python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$here/requirements.txt"

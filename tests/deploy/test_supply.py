@@ -27,7 +27,7 @@ def pins(name: str) -> dict[str, str]:
     return {re.sub(r"[-_.]+", "-", package).lower(): version for package, version in found}
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-dev"])
+@pytest.mark.parametrize("name", ["requirements", "requirements-dev", "bench/requirements"])
 def test_every_package_is_pinned_with_hashes_to_what_was_asked_for(name: str) -> None:
     locked = pins(f"{name}.txt")
     assert pins(f"{name}.in").items() <= locked.items()
@@ -36,7 +36,10 @@ def test_every_package_is_pinned_with_hashes_to_what_was_asked_for(name: str) ->
     assert len(blocks) == len(locked)
     assert [block.split()[0] for block in blocks if "--hash=sha256:" not in block] == []
     assert "://" not in text  # no index of anybody's machine
-    assert pins("requirements.txt").items() <= pins("requirements-dev.txt").items()
+    service, tests, bench = (
+        pins(f"{place}.txt") for place in ("requirements", "requirements-dev", "bench/requirements")
+    )
+    assert service.items() <= tests.items() <= bench.items()
 
 
 def test_every_direct_dependency_says_why_it_is_here() -> None:
