@@ -3,14 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 JOBS ?= 2
-export FLASK_APP = wsgi
 
 .PHONY: run test torture cluster bench format lock audit clean
 
 run: $(VENV)/ready .env
-	@$(BIN)/flask db upgrade
-	@echo; echo "Post a first notification from another terminal, then look: $(BIN)/flask calls list"; echo
-	@$(BIN)/flask feeds show uis --curl
+	@$(BIN)/python . db upgrade
+	@echo; echo "Post a first notification from another terminal, then look: ./pbx-connector calls list"; echo
+	@$(BIN)/python . feeds show uis --curl
 	@echo
 	@exec $(BIN)/gunicorn -c deploy/gunicorn.conf.py wsgi:app
 

@@ -1,11 +1,10 @@
-"""The application: settings in, every blueprint and command found and registered."""
+"""The application: settings in, every blueprint found and registered."""
 
 import sqlite3
 
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
-import cli
 import config
 import handlers
 import schemas
@@ -33,5 +32,4 @@ def create_app(settings: Settings | None = None) -> Flask:
     for feed in sorted(settings.feeds.keys() - app.blueprints.keys()):
         raise WrongSettings(f"handlers/{feed}.py is missing, or its bp is not named {feed}: the feed has no route")
     setup.feeds()  # names what is wrong with a set-up page now, and not when somebody asks for it
-    cli.register(app)
     return app

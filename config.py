@@ -2,12 +2,14 @@
 
 import ipaddress
 import os
+import re
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
 import click
@@ -16,6 +18,8 @@ from dotenv import dotenv_values
 from server.visible import visible
 
 HERE = Path(__file__).resolve().parent
+PROGRAM = "pbx-connector"
+VERSION: str = tomllib.loads((HERE / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -183,14 +187,15 @@ class Settings:
         url = "http://localhost" if self.bind.startswith("unix:") else f"http://{self.bind}"
         object.__setattr__(self, "data_dir", data_dir)
         object.__setattr__(self, "public_url", self.public_url or url)
-        object.__setattr__(self, "database_url", self.database_url or f"sqlite:///{data_dir}/calllog/calls.db")
+        database_url = self.database_url or f"sqlite:///{data_dir}/calllog/calls.db"
+        object.__setattr__(self, "database_url", _in_code(database_url))
 
     @property
     def inbox_dir(self) -> Path:
         return self.data_dir / "inbox"
 
     def masked(self) -> Iterable[tuple[str, str]]:
-        """(NAME, value) of every setting with secrets masked, for `flask check`."""
+        """(NAME, value) of every setting with secrets masked, for `pbx-connector check`."""
         for setting in fields(self):
             value = getattr(self, setting.name)
             if setting.name == "feeds":
@@ -211,6 +216,11 @@ class Settings:
                 yield setting.name.upper(), ", ".join(map(str, value))
             else:
                 yield setting.name.upper(), str(value)
+
+
+def _in_code(url: str) -> str:
+    """A DATABASE_URL whose relative paths are relative to the code, as those of all settings."""
+    return re.sub(r"^(sqlite:///|(?:mysql|mariadb):.*[?&]ssl_ca=)(?=[^/])", rf"\g<1>{quote(str(HERE))}/", url)
 
 
 def _without_password(url: str) -> str:
@@ -292,7 +302,7 @@ def _read(names: Mapping[str, Any], given: Mapping[str, str | None], wrong: dict
         text, file = given.get(name), given.get(f"{name}_FILE")
         if file:
             try:
-                text = Path(file).read_text(encoding="utf-8")
+                text = (HERE / file).read_text(encoding="utf-8")
             except (OSError, ValueError) as error:
                 wrong[f"{name}_FILE"] = f"must be a file that the service can read: {error}"
                 continue

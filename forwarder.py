@@ -110,7 +110,7 @@ class CallLog:
         return self._db
 
     def rehearse(self) -> None:
-        """Raises what is wrong with the call log whatever is written; `flask check` does the same."""
+        """Raises what is wrong with the call log whatever is written; `pbx-connector check` does the same."""
         rehearse(self.database(), node=self.inbox.node(), zone=self.settings.timezone, now=now())
 
     def check_locks(self) -> None:
@@ -159,7 +159,7 @@ class CallLog:
             what, count, position.change_no,
         )  # fmt: skip
         if self.forgotten.known():
-            log.warning("who was forgotten may be in the restored call log: run flask forget --again")
+            log.warning("who was forgotten may be in the restored call log: run pbx-connector forget --again")
 
     @staticmethod
     def _ensure_same(db: peewee.Database) -> None:
@@ -289,7 +289,7 @@ class Forwarder:
     # ---------------------------------------------------------------------------------------------- forwarding
 
     def once(self) -> Tally:
-        """Forward all that waits now; for `flask forward --once`. Raises what step raises."""
+        """Forward all that waits now; for `pbx-connector forward --once`. Raises what step raises."""
         self._take_up()
         total = Tally()
         while True:

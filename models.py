@@ -92,7 +92,7 @@ def chars(longest: int, comment: str, kind: type[Chars] = Chars, **options: Any)
 
 
 class Table(Model):
-    """Base: unbound; every query names its database, because one process may open two call logs (`flask db copy`)."""
+    """Base: unbound; every query names its database, because one process may open two call logs (db copy)."""
 
     id: Any
     call_id: Any

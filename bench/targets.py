@@ -98,7 +98,7 @@ def connector(database: str) -> Callable[[Place], Running]:
         url = AWAY if database == "away" else database_url(place, database)
         service = Service(place.directory, url, WORKERS=str(WORKERS), THREADS=str(THREADS), PYTHONWARNINGS="")
         path = place.directory / "s"
-        # its own environment only for the service: `flask db upgrade` need not be slow
+        # its own environment only for the service: `pbx-connector db upgrade` need not be slow
         if database != "away":
             service.flask("db", "upgrade")
         try:

@@ -108,7 +108,7 @@ def check_schema(db: Database) -> None:
     """Raises SchemaDiffers unless this release may write to the call log; inside the transaction that writes."""
     found = schema(db)
     if not found.writable:
-        todo = "run flask db upgrade" if found.version < models.VERSION else "it belongs to a newer release"
+        todo = "run pbx-connector db upgrade" if found.version < models.VERSION else "it belongs to a newer release"
         raise SchemaDiffers(
             f"the call log has schema version {found.version}, this release writes {models.VERSION}: {todo}"
         )
@@ -127,7 +127,9 @@ def lock_counter(db: Database, known: Position) -> Counter:
     sql = "SELECT change_no, last_id, incarnation, (SELECT MAX(change_no) FROM calls) FROM change_counter WHERE id = 1"
     row = db.execute_sql(sql + (" FOR UPDATE" if on_mysql(db) else "")).fetchone()
     if row is None:
-        raise SchemaDiffers("the call log's change_counter has no row: flask db copy --again, or flask db upgrade")
+        raise SchemaDiffers(
+            "the call log's change_counter has no row: pbx-connector db copy --again, or pbx-connector db upgrade"
+        )
     change_no, last_id, incarnation = max(row[0], row[3] or 0), row[1], row[2]
     if known.incarnation and (incarnation != known.incarnation or change_no < known.change_no):
         raise Restored(f"the call log is at change_no {change_no}, this node had seen {known.change_no}")
@@ -202,7 +204,9 @@ class _Batch:
             check_schema(self.db)
         rows = self.call_rows(calls)
         if len(rows) < len(calls):
-            raise Unwritable("calls takes two calls for one: has somebody added a unique index? flask check names it")
+            raise Unwritable(
+                "calls takes two calls for one: has somebody added a unique index? pbx-connector check names it"
+            )
         stored = self.stored_events([row["id"] for row in rows.values()], sum(r["events_count"] for r in rows.values()))
         surplus = self.merge(events, rows, stored)
         folded = {row["id"]: _fold(stored[row["id"]].values()) for row in rows.values() if stored[row["id"]]}

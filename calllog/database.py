@@ -108,8 +108,9 @@ def parse_url(url: str) -> tuple[str, dict[str, Any]]:
 
 def open_database(url: str, create: bool = False, patience: int = 10, lock_wait: int = 10) -> Database:
     """The call log at `url`, not connected yet; peewee keeps one connection a thread. A SQLite file is made only with
-    `create` (by `flask db upgrade`): the forwarder must not put an empty file where a restore is under way. `patience`
-    is the longest wait for the database in seconds, `lock_wait` that for a row which somebody has locked (MySQL)."""
+    `create` (by `pbx-connector db upgrade`): the forwarder must not put an empty file where a restore is under way.
+    `patience` is the longest wait for the database in seconds, `lock_wait` that for a row which somebody has locked
+    (MySQL)."""
     name, options = parse_url(url)
     if options:
         options |= {"read_timeout": patience, "write_timeout": patience, "connect_timeout": min(3, patience)}
@@ -119,7 +120,7 @@ def open_database(url: str, create: bool = False, patience: int = 10, lock_wait:
     if create:
         Path(name).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     elif not Path(name).exists():
-        raise OperationalError(f"there is no call log at {name}: run flask db upgrade")
+        raise OperationalError(f"there is no call log at {name}: run pbx-connector db upgrade")
     return SqliteCallLog(
         Path(name),
         "rwc" if create else "rw",
@@ -225,7 +226,7 @@ def downgrade(url: str, version: int, log: Callable[[str], None]) -> list[str]:
         runner = Runner(db, str(MIGRATIONS), table_name=HISTORY)
         applied = [row for row in runner.status() if row.applied]
         if not applied:
-            raise Stop("there is no call log there: run flask db upgrade")
+            raise Stop("there is no call log there: run pbx-connector db upgrade")
         found = present_schema(db)
         if found.version > VERSION:
             raise Stop(f"the call log has schema version {found.version}: only its own release knows the way back")

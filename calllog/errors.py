@@ -27,7 +27,7 @@ _READ_ONLY = "point DATABASE_URL at a server that can be written, or SET GLOBAL 
 REMEDIES = {
     1044: _RIGHTS,
     1045: "the account or the password in DATABASE_URL is wrong",
-    1049: "there is no such database: run deploy/mysql.sql as an administrator, then flask db upgrade",
+    1049: "there is no such database: run deploy/mysql.sql as an administrator, then pbx-connector db upgrade",
     1142: _RIGHTS,
     1143: _RIGHTS,
     1227: _RIGHTS,

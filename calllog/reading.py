@@ -17,8 +17,8 @@ from schemas.fields import phone
 
 @dataclass(slots=True)
 class Story:
-    """A call as `flask calls show` and the operator page show it: the row, its parts, its events, and which event gave
-    which column."""
+    """A call as `pbx-connector calls show` and the operator page show it: the row, its parts, its events, and which event
+    gave which column."""
 
     row: dict[str, Any]
     legs: list[dict[str, Any]]

@@ -1,13 +1,13 @@
-"""What the sysadmin and the set-up person type: flask <command>. One module a command or group, found, not listed."""
+"""What the sysadmin and the set-up person type: pbx-connector COMMAND. One module a command or group, found, not listed."""
 
 import importlib
 import pkgutil
 from collections.abc import Iterator
 
 import click
-from flask import Flask
 
 from cli import terminal
+from config import PROGRAM, VERSION
 
 
 def commands() -> Iterator[click.Command]:
@@ -18,8 +18,15 @@ def commands() -> Iterator[click.Command]:
             yield module.command
 
 
-def register(app: Flask) -> None:
-    """Add every command to the application."""
+def program() -> click.Group:
+    """Every command; as `obj` it is given a flask.cli.ScriptInfo, by which a command makes the application."""
+    group = click.Group(
+        PROGRAM,
+        help="Commands of the PBX connector: set it up, look at it, repair it. Paths mean the directory that you are in.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    click.version_option(VERSION, message="%(prog)s %(version)s")(group)
     for command in commands():
         terminal.plain(command)
-        app.cli.add_command(command)
+        group.add_command(command)
+    return group

@@ -1,4 +1,4 @@
-"""flask acts: destruction records, as the act and the export that Roskomnadzor's order 179 asks for."""
+"""pbx-connector acts: destruction records, as the act and the export that Roskomnadzor's order 179 asks for."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""flask backup: a copy to restore from, made while the service runs."""
+"""pbx-connector backup: a copy to restore from, made while the service runs."""
 
 import sys
 from pathlib import Path

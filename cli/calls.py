@@ -1,4 +1,4 @@
-"""flask calls: the call log, one call whole, and a rebuild with better rules."""
+"""pbx-connector calls: the call log, one call whole, and a rebuild with better rules."""
 
 import json
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""flask check: is this node set up right? Settings, inbox, database, schema, disk, clock."""
+"""pbx-connector check: is this node set up right? Settings, inbox, database, schema, disk, clock."""
 
 import sys
 from datetime import datetime
@@ -80,11 +80,11 @@ def _check_call_log(settings: Settings) -> str:
         found = database.present_schema(db)
         if not found.writable:
             raise batch.SchemaDiffers(
-                f"schema version {found.version}, this release needs {models.VERSION}: run flask db upgrade"
+                f"schema version {found.version}, this release needs {models.VERSION}: run pbx-connector db upgrade"
             )
         row = db.execute_sql("SELECT change_no FROM change_counter WHERE id = 1").fetchone()
         if row is None:
-            raise batch.SchemaDiffers("a copy that was broken off: flask db copy --again")
+            raise batch.SchemaDiffers("a copy that was broken off: pbx-connector db copy --again")
         state = node_state(settings, terminal.inbox())
         rehearse(db, node=state.node, zone=settings.timezone, now=now())
     if state.blocked_calls:
@@ -120,7 +120,8 @@ def _check_clock(settings: Settings) -> str:
     doubt = clock.seen(terminal.inbox().file).doubt
     if doubt:
         raise RuntimeError(
-            f"doubted: {doubt}; nothing is deleted or dropped for its age until it is set right, or: flask clock trust"
+            f"doubted: {doubt}; nothing is deleted or dropped for its age until it is set right, "
+            "or: pbx-connector clock trust"
         )
     return f"{here:%Y-%m-%d %H:%M:%S} {settings.timezone}"
 
@@ -129,7 +130,7 @@ def _check_tasks(settings: Settings) -> str:
     state = node_state(settings, terminal.inbox())
     found = ", ".join(f"{task.name} succeeded {terminal.local(task.succeeded_at) or 'never'}" for task in state.tasks)
     if state.purge_refused:
-        raise RuntimeError(f"flask purge deleted nothing: {state.purge_refused}")
+        raise RuntimeError(f"pbx-connector purge deleted nothing: {state.purge_refused}")
     if any(task.overdue for task in state.tasks):
         raise RuntimeError(f"{found}: journalctl -u pbx-connector-daily, or run it by hand")
     return found

@@ -1,4 +1,4 @@
-"""flask clock: whether this host's clock is believed."""
+"""pbx-connector clock: whether this host's clock is believed."""
 
 from flask.cli import AppGroup
 

@@ -1,4 +1,4 @@
-"""flask db: the call log's tables."""
+"""pbx-connector db: the call log's tables."""
 
 import sys
 
@@ -21,7 +21,7 @@ def db_upgrade() -> None:
         applied = database.upgrade(terminal.settings().database_url, terminal.echo)
     terminal.echo("the call log is up to date" if not applied else f"schema version {models.VERSION}")
     if applied and "0001_call_log" not in applied:
-        terminal.echo("flask calls rebuild gives the calls of before what this release understands better")
+        terminal.echo("pbx-connector calls rebuild gives the calls of before what this release understands better")
 
 
 @command.command("downgrade")
@@ -29,7 +29,7 @@ def db_upgrade() -> None:
 def db_downgrade(release: str) -> None:
     """Bring the call log back to what RELEASE (0.1.0, or a schema version: 1) writes, before that release is started.
 
-    `deploy/install.sh --rollback` does it. Repeatable; `flask db upgrade` undoes it.
+    `deploy/install.sh --rollback` does it. Repeatable; `pbx-connector db upgrade` undoes it.
     """
     schema_version = database.RELEASES.get(release) or (int(release) if release.isdecimal() else 0)
     if not schema_version:
@@ -72,7 +72,7 @@ def db_copy(target_url: str, again: bool) -> None:
                 bar.update(step.rows)
                 counts[step.table] = counts.get(step.table, 0) + (step.rows if step.verified else 0)
     except KeyboardInterrupt:
-        raise Stop("broken off: flask db copy --again empties what was copied and starts anew") from None
+        raise Stop("broken off: pbx-connector db copy --again empties what was copied and starts anew") from None
     terminal.echo(
         f"copied and compared: {', '.join(f'{count} {table}' for table, count in counts.items()) or 'no rows'}"
     )

@@ -1,4 +1,4 @@
-"""flask feeds: what to set up at each provider, and what is set up wrong."""
+"""pbx-connector feeds: what to set up at each provider, and what is set up wrong."""
 
 import json
 import sys
@@ -94,7 +94,7 @@ def _print(feed: str, report: Report, since: str) -> None:
 def _evidence(finding: Finding) -> str:
     count = f"{finding.seen} из {finding.of}" if finding.of else f"{finding.seen}" if finding.seen else ""
     last = f"последнее {terminal.local(finding.last_at)}" if finding.last_at else ""
-    show = f"flask inbox show {finding.delivery}" if finding.delivery else ""
+    show = f"pbx-connector inbox show {finding.delivery}" if finding.delivery else ""
     return ", ".join(part for part in (finding.notification, count, last, show) if part)
 
 

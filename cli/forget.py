@@ -1,4 +1,4 @@
-"""flask forget: a person's number out of the call log, the contacts and the inbox, for good."""
+"""pbx-connector forget: a person's number out of the call log, the contacts and the inbox, for good."""
 
 import sys
 from datetime import UTC, datetime, timedelta
@@ -49,7 +49,7 @@ def command(number: str, again: bool, why: str, yes: bool, yes_own: bool) -> Non
         if number and not yes:
             _confirm(number, bool(own))
     kind, why = ("forget", why) if number else ("again", why if why != WHY else AGAIN)
-    failed = "not all was deleted, run flask forget --again"
+    failed = "not all was deleted, run pbx-connector forget --again"
     with terminal.attempt(failed), acts.record(settings, inbox.node(), kind, why) as record:
         if number:
             with who.held():
@@ -65,7 +65,7 @@ def command(number: str, again: bool, why: str, yes: bool, yes_own: bool) -> Non
     if isinstance(log, peewee.MySQLDatabase):
         terminal.echo("MySQL's own binary logs and dumps still hold it until they are deleted")
     terminal.echo("\n".join(_copies(datetime.now(UTC))))
-    terminal.echo("the provider's own records and 1C's data are not touched; the record of this: flask acts")
+    terminal.echo("the provider's own records and 1C's data are not touched; the record of this: pbx-connector acts")
 
 
 def _confirm(number: str, own: bool) -> None:
@@ -98,7 +98,9 @@ def _copies(at: datetime) -> list[str]:
     lines = (
         _backups(Path(directory), int(inbox.fact("backup_keep") or 0), at)
         if directory
-        else ["no flask backup was made here: any copy made before now still holds it; delete such copies yourself"]
+        else [
+            "no pbx-connector backup was made here: any copy made before now still holds it; delete such copies yourself"
+        ]
     )
     log = backup.call_log_file(terminal.settings())
     for folder in {inbox.directory, log.parent if log else inbox.directory}:
@@ -109,11 +111,11 @@ def _copies(at: datetime) -> list[str]:
 
 def _backups(directory: Path, keep: int, at: datetime) -> list[str]:
     before = [one for one in backup.backups(directory) if one.at <= at]
-    again = "when one of them is restored by flask restore, the number is deleted from it again"
+    again = "when one of them is restored by pbx-connector restore, the number is deleted from it again"
     if not before:
         return [f"{directory} has no backup that holds it", again]
     if keep:
         gone = f"with a backup a day and --keep {keep} the last of them is gone on {at + timedelta(days=keep):%Y-%m-%d}"
     else:
-        gone = "nothing deletes them by itself: flask backup --keep N does, or delete them yourself"
+        gone = "nothing deletes them by itself: pbx-connector backup --keep N does, or delete them yourself"
     return [f"{len(before)} backups in {directory} may hold it, the newest is {before[-1].path.name}", gone, again]

@@ -1,4 +1,4 @@
-"""flask forward: the inbox to the call log, by hand."""
+"""pbx-connector forward: the inbox to the call log, by hand."""
 
 import time
 

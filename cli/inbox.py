@@ -1,4 +1,4 @@
-"""flask inbox: deliveries as they were received."""
+"""pbx-connector inbox: deliveries as they were received."""
 
 import sys
 from datetime import datetime
@@ -66,7 +66,7 @@ def inbox_show(id: int, as_json: bool) -> None:
     text = delivery.body.decode("utf-8", "replace")
     terminal.echo(terminal.shown(text))
     if len(text) > terminal.MOST:
-        terminal.echo(f"\nthe whole body: flask inbox show {id} --json")
+        terminal.echo(f"\nthe whole body: pbx-connector inbox show {id} --json")
 
 
 def _key(delivery: Delivery) -> str:
@@ -118,8 +118,9 @@ def inbox_replay(ids: tuple[int, ...], status: str | None, feed: str | None, sin
 @command.command("purge", hidden=True, context_settings={"ignore_unknown_options": True})
 @click.argument("options", nargs=-1)
 def inbox_purge(options: tuple[str, ...]) -> None:
-    """Gone: see flask purge."""
+    """Gone: see pbx-connector purge."""
     raise Stop(
-        f"flask inbox purge left no destruction record and is gone: flask purge {' '.join(['--inbox', *options])} deletes "
-        "the same and leaves one (add --dry-run to see how many)"
+        "pbx-connector inbox purge left no destruction record and is gone: "
+        f"pbx-connector purge {' '.join(['--inbox', *options])} deletes the same and leaves one "
+        "(add --dry-run to see how many)"
     )

@@ -1,4 +1,4 @@
-"""flask nginx: nginx's errors, which it sends as datagrams, without what they quote of requests; and counted.
+"""pbx-connector nginx: nginx's errors, which it sends as datagrams, without what they quote of requests; and counted.
 
 nginx adds the request line, key and all, to most of what it has to say. Nothing of a line is kept from its first quotation
 mark on but the sender's address. deploy/pbx-connector-nginx.service runs it while there is something to read.

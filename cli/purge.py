@@ -1,4 +1,4 @@
-"""flask purge: what is past INBOX_DAYS and CALLS_DAYS goes; run daily by a timer."""
+"""pbx-connector purge: what is past INBOX_DAYS and CALLS_DAYS goes; run daily by a timer."""
 
 import contextlib
 import sqlite3
@@ -24,8 +24,8 @@ from upkeep import acts, leaps, retention
 def command(only_inbox: bool, days: int | None, dead: bool, dry_run: bool, yes: bool) -> None:
     """Delete what is past its term: deliveries older than INBOX_DAYS, calls whose last event is older than CALLS_DAYS.
 
-    Waiting deliveries and open calls never; dead letters with CALLS_DAYS. Each deletion leaves a record: flask acts.
-    Nothing goes while the clock is doubted (flask clock trust).
+    Waiting deliveries and open calls never; dead letters with CALLS_DAYS. Each deletion leaves a record
+    (pbx-connector acts). Nothing goes while the clock is doubted (pbx-connector clock trust).
     """
     if not only_inbox and (dead or days is not None):
         raise Stop("--days and --dead are about deliveries: add --inbox")
@@ -76,7 +76,7 @@ def _refuse_by_clock(inbox: Inbox) -> None:
     with terminal.attempt("nothing was deleted"):
         doubt = clock.seen(inbox.file).doubt
         if doubt:
-            _refuse(inbox, f"the clock is doubted: {doubt}; set it right or, if it is right, flask clock trust")
+            _refuse(inbox, f"the clock is doubted: {doubt}; set it right or, if it is right, pbx-connector clock trust")
 
 
 def _ask(inbox: Inbox, part: str, at: int, days: int, counts: tuple[int, int], yes: bool) -> None:
@@ -87,7 +87,7 @@ def _ask(inbox: Inbox, part: str, at: int, days: int, counts: tuple[int, int], y
         return
     what = f"{'deliveries' if part == 'inbox' else 'calls'} from before {terminal.local(before)}: {leap}"
     if not sys.stdin.isatty():
-        _refuse(inbox, f"{what}; if that is meant: flask purge --yes")
+        _refuse(inbox, f"{what}; if that is meant: pbx-connector purge --yes")
     terminal.echo(what)
     if not click.confirm("Delete them for good?"):
         _refuse(inbox, "as you say")

@@ -1,4 +1,4 @@
-"""flask restore: a backup in place of what is there, while nothing runs."""
+"""pbx-connector restore: a backup in place of what is there, while nothing runs."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from upkeep import backup
 @click.option("--yes", is_flag=True, help="Also when the present inbox holds deliveries that the backup lacks.")
 @with_appcontext
 def command(path: Path, with_calls: bool, with_inbox: bool, position: int | None, yes: bool) -> None:
-    """Restore the backup PATH (a directory that flask backup has made). The service must be stopped.
+    """Restore the backup PATH (a directory that pbx-connector backup has made). The service must be stopped.
 
     Without --inbox the present inbox is kept: whatever the restored call log lacks is forwarded from it again.
     """
@@ -46,4 +46,6 @@ def command(path: Path, with_calls: bool, with_inbox: bool, position: int | None
         )
     for sentence in done:
         terminal.echo(sentence)
-    terminal.echo("start the service: it forwards what waits, and what the restored call log lacks; then flask check")
+    terminal.echo(
+        "start the service: it forwards what waits, and what the restored call log lacks; then pbx-connector check"
+    )

@@ -58,13 +58,17 @@ as_user() { # as_user RELEASE COMMAND…: as the service's user, with the settin
         exec runuser -u "$NAME" -- env -i PATH=/usr/bin:/bin HOME="$DATA" LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 "$@"
     )
 }
-flask() { # flask RELEASE ARGUMENT…
+connector() { # connector RELEASE ARGUMENT…
     local where=$1
     shift
-    as_user "$where" .venv/bin/flask --app wsgi "$@"
+    if [ -e "$where/$NAME" ]; then
+        as_user "$where" "./$NAME" "$@"
+    else # back to 0.1.0
+        as_user "$where" .venv/bin/flask --app wsgi "$@"
+    fi
 }
 setting() { # setting RELEASE NAME: the value in force
-    flask "$1" check 2>/dev/null | sed -n "s/^$2=//p" || true
+    connector "$1" check 2>/dev/null | sed -n "s/^$2=//p" || true
 }
 
 # ------------------------------------------------------------------------------------------------ what is needed first
@@ -168,34 +172,34 @@ check() { # wrong settings are told before anything is switched
 
 migrate() {
     local pending=yes
-    if flask "$release" db status >/dev/null 2>&1; then pending=no; fi
+    if connector "$release" db status >/dev/null 2>&1; then pending=no; fi
     if [ -e "$CURRENT" ] && [ "$fresh$pending" != nono ]; then
         backup
         if [ "$pending" = yes ]; then dump; fi
     fi
     [ "$pending" = yes ] || return 0
-    flask "$release" db upgrade || fail "the call log was not upgraded: nothing was switched, what runs was left alone"
+    connector "$release" db upgrade || fail "the call log was not upgraded: nothing was switched, what runs was left alone"
 }
 
 migrate_back() { # the call log to what the release before writes; by the present one, which alone knows the way
     local present version
     present=$(readlink -f "$CURRENT")
     version=$(as_user "$release" .venv/bin/python -c 'import models; print(models.VERSION)')
-    flask "$present" db downgrade --help >/dev/null 2>&1 || return 0 # it is as old as the one before
-    flask "$present" db downgrade "$version" || fail "the call log was not brought back: nothing was switched. If the database is away, run this again when it answers"
+    connector "$present" db downgrade --help >/dev/null 2>&1 || return 0 # it is as old as the one before
+    connector "$present" db downgrade "$version" || fail "the call log was not brought back: nothing was switched. If the database is away, run this again when it answers"
 }
 
 backup() { # the inbox and a call log on SQLite
     local data
     data=$(setting "$release" DATA_DIR)
     [ -e "$data/inbox/inbox.db" ] || return 0
-    flask "$release" backup "$BACKUPS" --keep "$KEEP_BACKUPS" || fail "no backup, no upgrade: what runs was left alone"
+    connector "$release" backup "$BACKUPS" --keep "$KEEP_BACKUPS" || fail "no backup, no upgrade: what runs was left alone"
 }
 
 dump() { # a call log on MySQL, before its tables change
     local dumper file applied
     if [[ $(setting "$release" DATABASE_URL) == sqlite:* ]]; then return 0; fi
-    applied=$(flask "$release" db status 2>/dev/null || true)
+    applied=$(connector "$release" db status 2>/dev/null || true)
     if ! grep -qE ' [0-9]{4}-[0-9]{2}-[0-9]{2} ' <<<"$applied"; then return 0; fi # no tables yet
     dumper=$(command -v mariadb-dump || command -v mysqldump) ||
         fail "the tables are about to change and there is no mariadb-dump: apt-get install mariadb-client, then run this again"
@@ -355,7 +359,7 @@ nginx_errors() { # what is no site's, to our reader too; nginx's own file goes o
 known_addresses() { # whose connections nginx does not count
     if {
         echo "# Written by install.sh from the settings: this host, TRUSTED_PROXIES and every <FEED>_ALLOW."
-        { echo "127.0.0.1/32, ::1/128" && flask "$release" check 2>/dev/null |
+        { echo "127.0.0.1/32, ::1/128" && connector "$release" check 2>/dev/null |
             sed -nE 's/^(TRUSTED_PROXIES|[A-Z]+_ALLOW)=//p'; } | tr ',' '\n' | sed -E 's/^ +//; /^$/d; /\/0$/d; s/$/ 1;/' | sort -u
     } | writes "$KNOWN" 0644; then site_changed=yes; fi
 }
@@ -402,9 +406,9 @@ tell() {
     local feed
     echo
     echo "Addresses to paste at the providers (what else to set up there: $NAME feeds show <feed>):"
-    for feed in $(flask "$release" check | sed -n 's/^\([A-Z]*\)_KEY=.*key(s)$/\L\1/p'); do
+    for feed in $(connector "$release" check | sed -n 's/^\([A-Z]*\)_KEY=.*key(s)$/\L\1/p'); do
         echo "  $feed"
-        flask "$release" feeds show "$feed" | grep -oE 'https?://[^ "<>«»,]+' | grep -F "$(public_name)" | sort -u | sed 's/^/    /' || true
+        connector "$release" feeds show "$feed" | grep -oE 'https?://[^ "<>«»,]+' | grep -F "$(public_name)" | sort -u | sed 's/^/    /' || true
     done
     echo
     echo "The operator page: $(setting "$release" PUBLIC_URL)/, its password is OPERATOR_PASSWORD in $SETTINGS; 1C's key is API_KEY there."
@@ -443,7 +447,7 @@ do_rollback() {
     units
     nginx_site
     start
-    flask "$release" check >/dev/null || say "it takes deliveries, but $NAME check finds something wrong"
+    connector "$release" check >/dev/null || say "it takes deliveries, but $NAME check finds something wrong"
 }
 
 do_uninstall() {

@@ -59,13 +59,14 @@ def admitted(feed: FeedSettings, keys: list[str]) -> Response | str:
     field = schemas.feeds()[feed.name].key_field
     if keys:
         message = (
-            f"Ключ в поле {field} тела запроса неверный: возьмите его заново из flask feeds show {feed.name}."
+            f"Ключ в поле {field} тела запроса неверный: возьмите его заново из pbx-connector feeds show {feed.name}."
             if field
-            else "Ключ в адресе неверный: скопируйте адрес для поля «URL» заново (flask feeds show печатает его с ключом)."
+            else "Ключ в адресе неверный: скопируйте адрес для поля «URL» заново "
+            "(pbx-connector feeds show печатает его с ключом)."
         )
         return turn_away(feed.name, 401, "wrong_key", message, {"WWW-Authenticate": 'Key realm="connector"'})
     message = (
-        f"Ключа нет: поле {field} тела запроса пустое или его нет. Ключ печатает flask feeds show {feed.name}."
+        f"Ключа нет: поле {field} тела запроса пустое или его нет. Ключ печатает pbx-connector feeds show {feed.name}."
         if field
         else "В адресе нет ключа: он должен кончаться на ?key=… — скопируйте адрес для поля «URL» целиком."
     )

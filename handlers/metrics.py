@@ -103,7 +103,7 @@ class Tables(Collector):
         yield _gauge("task_success_timestamp_seconds", "When it last succeeded; 0: never.", TASK, done)
         late = {(task.name,): task.overdue for task in state.tasks}
         yield _gauge("task_overdue", "1: no success for two days.", TASK, late)
-        yield _one("purge_refused", "1: the last flask purge refused to delete.", bool(state.purge_refused))
+        yield _one("purge_refused", "1: the last pbx-connector purge refused to delete.", bool(state.purge_refused))
         wal = {(holds,): size for holds, size in state.wal_bytes.items()}
         yield _gauge("wal_bytes", "Size of the database's -wal file.", DISK, wal)
         yield _gauge("disk_free_bytes", "Bytes left to us on the disk.", DISK, {(d.holds,): d.free for d in places})

@@ -18,7 +18,9 @@ RECEIVED, FORWARDED, IGNORED, DEAD = "received", "forwarded", "ignored", "dead"
 REFUSED = "refused"  # a request of which nothing is stored (stranger, oversize): a counter's outcome only
 FORGOTTEN = "forgotten"  # the reason of an ignored delivery of which nothing is kept (upkeep/retention.py)
 UNKNOWN_FEED = "unknown_feed"  # the reason of a dead letter that a newer release will take up (inbox/judge.py)
-OUR_FAULT = "%s: delivery %d is a dead letter, our own fault in understanding it: flask inbox show %d has the traceback"
+OUR_FAULT = (
+    "%s: delivery %d is a dead letter, our own fault in understanding it: pbx-connector inbox show %d has the traceback"
+)
 
 COLUMNS = "feed, route, method, query, content_type, declared_length, client_address, received_at, body, key_hash"
 BYTES = "bytes:"  # and a feed: the fact that has its received bytes

@@ -1,6 +1,6 @@
 """What this node knows of itself: what waits, what is dead, who is silent, how the call log was last seen, the disk left.
 
-Readyz, metrics, the page, `flask check`, feed_status and the forwarder's warnings all render one NodeState.
+Readyz, metrics, the page, `pbx-connector check`, feed_status and the forwarder's warnings all render one NodeState.
 """
 
 import shutil
@@ -110,7 +110,7 @@ def _wal_bytes(settings: Settings) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """This node at one moment, as readyz, metrics, the page, `flask check` and feed_status show it. Moments are
+    """This node at one moment, as readyz, metrics, the page, `pbx-connector check` and feed_status show it. Moments are
     milliseconds since 1970 UTC. The call log is as the forwarder last saw it: no connection is opened for this."""
 
     node: str
@@ -129,7 +129,7 @@ class NodeState:
     received_bytes: dict[str, int]
     silent_feeds: list[str]  # nobody while the clock is doubted
     tasks: list[Task]
-    purge_refused: str  # why flask purge deleted nothing the last time, in a sentence
+    purge_refused: str  # why pbx-connector purge deleted nothing the last time, in a sentence
     wal_bytes: dict[str, int]  # what is written and not in its database yet: inbox, and an SQLite call log
     clock_doubt: str  # why the wall clock is not believed, in a sentence; "" while it is
     disks: list[Disk]

@@ -62,7 +62,7 @@ class Watch:
         if doubt and doubt != self._doubt:
             log.error(
                 "the clock is doubted: %s; forwarding goes on, nothing is deleted or dropped for its age: set it right, or "
-                "flask clock trust", doubt,
+                "pbx-connector clock trust", doubt,
             )  # fmt: skip
         elif self._doubt and not doubt:
             log.info("the clock is believed again")

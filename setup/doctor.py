@@ -31,7 +31,7 @@ MOST_CALLS = 2_000  # the last calls, in which two notifications for one event a
 MOST_KINDS = 20  # of events of one of them
 TOGETHER_MS = 60_000  # two notifications for one event come within a minute
 ONCE = (words.RINGING, words.LOST, words.ENDED)  # come once a call and direction
-OWN = b'"self_test"'  # flask check --send
+OWN = b'"self_test"'  # pbx-connector check --send
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ ADVICE = {
     "form": Advice(
         "Тело не JSON",
         "Тело приходит формой (ключ=значение), а не шаблоном JSON: вложенных значений и списков так не передать.",
-        "поле {body}: вставьте шаблон, который печатает flask feeds show",
+        "поле {body}: вставьте шаблон, который печатает pbx-connector feeds show",
     ),
     "unread_time": Advice(
         "Время не понято",
@@ -90,11 +90,11 @@ ADVICE = {
         "Событие не приходит", "«{name}» не пришло ни разу, хотя звонки были.", "настройки событий у провайдера, {url}"
     ),
 }
-KEY_IN_BODY = "ключ ({field} в теле запроса): укажите тот, который печатает flask feeds show {feed}"
+KEY_IN_BODY = "ключ ({field} в теле запроса): укажите тот, который печатает pbx-connector feeds show {feed}"
 # A request refused at the door is counted, not kept: reason -> where to change it.
 AT_THE_DOOR = {
-    "no_key": "поле {url}: скопируйте адрес заново целиком, он кончается на ?key=… (flask feeds show {feed})",
-    "wrong_key": "поле {url}: скопируйте адрес заново (flask feeds show {feed})",
+    "no_key": "поле {url}: скопируйте адрес заново целиком, он кончается на ?key=… (pbx-connector feeds show {feed})",
+    "wrong_key": "поле {url}: скопируйте адрес заново (pbx-connector feeds show {feed})",
     "address_not_allowed": "настройка {NAME}_ALLOW на сервере: добавьте адреса провайдера; за прокси — TRUSTED_PROXIES",
     "too_large": "{mend}",
     "bad_request": "поле {url}: адрес и параметры должны быть закодированы (%D0%91…), без пробелов и переносов строк",
@@ -289,7 +289,7 @@ class _Findings:
             "Уведомлений не было",
             "За это время не пришло ни одного уведомления этого потока.",
             filled(self.setup.switches, self.names)
-            + f"; адрес проверяется в браузере: flask feeds show {self.feed.name}",
+            + f"; адрес проверяется в браузере: pbx-connector feeds show {self.feed.name}",
         )
 
     def refusal(self, code: str, label: Label, mark: Mark, detail: str) -> Finding:
@@ -332,7 +332,7 @@ class _Findings:
         if count(*expected.tags) or count(*expected.proof) < expected.enough:
             return None
         last = max((tags[tag] for tag in expected.proof if tag in tags), key=lambda mark: mark.last_at or 0)
-        key = "" if self.setup.feed.key_field else f"?key=<ключ из flask feeds show {self.feed.name}>"
+        key = "" if self.setup.feed.key_field else f"?key=<ключ из pbx-connector feeds show {self.feed.name}>"
         entries = self.setup.to_enter(expected.name, lambda path: f"…{path}{key}")
         advice = self.advised("never_seen", name=expected.name, details="\n".join(entries))
         return Finding(

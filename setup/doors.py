@@ -1,4 +1,4 @@
-"""Weak doors: settings that let in more people than their writer means to, named by `flask check` and at the start."""
+"""Weak doors: settings that let in more people than their writer means to, named by check and at the start."""
 
 import ipaddress
 import os
@@ -101,7 +101,7 @@ def _is_public(url: str) -> bool:
 
 def _readable(settings: Settings, dotenv: Path, environment: Mapping[str, str]) -> Iterator[str]:
     """Files with secrets that every account of this host can read; one that is not there holds none."""
-    files = [dotenv, *map(Path, config.secret_files(settings.feeds, dotenv, environment))]
+    files = [dotenv, *(config.HERE / file for file in config.secret_files(settings.feeds, dotenv, environment))]
     for file in files:
         try:
             mode = file.stat().st_mode

@@ -26,7 +26,7 @@ def guide(url: Address) -> str:
             f"{{\n{lines}\n}}",
             "",
             "В этом шаблоне нет длительностей, времени завершения и записи: итог звонка останется unknown, пока о нём не",
-            "расскажут уведомления потока uis (flask feeds show uis).",
+            "расскажут уведомления потока uis (pbx-connector feeds show uis).",
         ]
     )
 
@@ -46,4 +46,8 @@ def first_notification(now: datetime) -> tuple[str, dict[str, Any]]:
 
 def self_test(mark: str, settings: Settings) -> tuple[str, dict[str, Any]]:
     """The call of the account page's test button."""
-    return ADDRESS, {"callsessionid": SAMPLE_CALL_ID, "notificationname": "flask check --send", "self_test": mark}
+    return ADDRESS, {
+        "callsessionid": SAMPLE_CALL_ID,
+        "notificationname": "pbx-connector check --send",
+        "self_test": mark,
+    }

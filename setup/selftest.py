@@ -59,10 +59,11 @@ def send(settings: Settings, inbox: Inbox) -> Iterator[str]:
         if mark.encode() in stored.delivery.body:
             if stored.delivery.body != stored_body:
                 raise Stop(
-                    f"it arrived changed: something on the way rewrites bodies; flask inbox show {stored.delivery.id}"
+                    "it arrived changed: something on the way rewrites bodies; "
+                    f"pbx-connector inbox show {stored.delivery.id}"
                 )
             if stored.outcome.state != IGNORED:
-                raise Stop(f"it is {stored.outcome.state}, not ignored: flask inbox show {stored.delivery.id}")
+                raise Stop(f"it is {stored.outcome.state}, not ignored: pbx-connector inbox show {stored.delivery.id}")
             yield f"it is delivery {stored.delivery.id} of this inbox"
             break
     else:

@@ -136,7 +136,7 @@ def first_notification(now: datetime) -> tuple[str, dict[str, Any]]:
 
 def self_test(mark: str, settings: Settings) -> tuple[str, dict[str, Any]]:
     """The call of the account page's test button."""
-    fields = {"call_session_id": SAMPLE_CALL_ID, "notification_name": "flask check --send", "self_test": mark}
+    fields = {"call_session_id": SAMPLE_CALL_ID, "notification_name": "pbx-connector check --send", "self_test": mark}
     return ADDRESS.format("in"), fields
 
 
@@ -206,7 +206,7 @@ ADVICE = {
         "Нет ссылки на запись",
         "Разговоры записаны, но ссылок на запись нет: UIS прислал только отпечатки записей (wav_call_records).",
         "уведомление «Завершение звонка», поле {body}: добавьте строку; или создайте уведомление «Записанный разговор» "
-        "(flask feeds show uis, номер 6)",
+        "(pbx-connector feeds show uis, номер 6)",
         line("communication_id", "communication_id"),
     ),
     "never_seen": Advice(

@@ -20,7 +20,7 @@ from tests.rig.node import rows
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = [
-    "wsgi",
+    "wsgi __main__",
     "app",
     "cli handlers",
     "forwarder",

@@ -105,6 +105,17 @@ def test_a_secret_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path
         load(monkeypatch, API_KEY_FILE=str(tmp_path / "absent"))
 
 
+def test_a_relative_path_of_a_setting_is_relative_to_the_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(config, "HERE", tmp_path)
+    (tmp_path / "key").write_text("from-a-file\n")
+    settings = load(monkeypatch, UIS_KEY_FILE="key", DATABASE_URL="sqlite:///calls.db", DATA_DIR="there")
+    assert settings.feeds["uis"].keys == ("from-a-file",)
+    assert database.parse_url(settings.database_url)[0] == str(tmp_path / "calls.db")
+    assert settings.data_dir == tmp_path / "there"
+    url = load(monkeypatch, DATABASE_URL="mysql://u:p@h/calls?ssl_ca=ca.pem").database_url
+    assert database.parse_url(url)[1]["ssl_ca"] == str(tmp_path / "ca.pem")
+
+
 def test_a_providers_own_zone_is_its_feeds_default(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(monkeypatch, TIMEZONE="Asia/Vladivostok")
     assert str(settings.feeds["uis"].timezone) == "Asia/Vladivostok"

@@ -122,7 +122,7 @@ def _fill(settings: Settings, inbox: Inbox, part: Path, progress: Callable[[str,
     sources = {INBOX: inbox.path}
     if log is not None:
         if not log.exists():
-            raise Stop(f"there is no call log at {log}: run flask db upgrade")
+            raise Stop(f"there is no call log at {log}: run pbx-connector db upgrade")
         sources = {CALLS: log, **sources}  # the log first, see above
     inbox.node()  # the inbox is there, even where nothing ever came
     manifest: dict[str, Any] = {"version": VERSION, "at": now(), "node": inbox.node(), "files": {}}

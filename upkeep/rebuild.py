@@ -76,6 +76,6 @@ def _again(event: CallEvent, inbox: Inbox, settings: Settings) -> CallEvent:
     if again is None:
         return event
     if again.event_key != event.event_key or again.provider_call_id != event.provider_call_id:
-        return event  # another event: `flask inbox replay` stores it beside this one
+        return event  # another event: `pbx-connector inbox replay` stores it beside this one
     again = with_known_links(again, settings, inbox)
     return again._replace(received_at=min(again.received_at, event.received_at))

@@ -49,7 +49,9 @@ def copy(source_url: str, target_url: str, again: bool, log: Callable[[str], Non
         raise Stop("the target is the call log that DATABASE_URL names")
     with source.connection_context():
         if database.present_schema(source).version != models.VERSION:
-            raise Stop("the call log to copy is not at this release's schema version: run flask db upgrade first")
+            raise Stop(
+                "the call log to copy is not at this release's schema version: run pbx-connector db upgrade first"
+            )
     with target.connection_context():
         _check_letters(target)
     database.upgrade(target_url, log)
@@ -128,7 +130,9 @@ def _take(db: Database, incarnation: str, again: bool) -> None:
         raise Stop("the target is this very call log, or a finished copy of it")
     used = [table._meta.table_name for table in DATA if table.select().exists(db)]
     if mark is None and not again:
-        raise Stop("the target holds a copy that was broken off: flask db copy --again empties it and starts anew")
+        raise Stop(
+            "the target holds a copy that was broken off: pbx-connector db copy --again empties it and starts anew"
+        )
     if mark is not None and used:
         raise Stop(f"the target is in use, its {', '.join(used)} are not empty: nothing was changed there")
     ChangeCounter.delete().execute(db)

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from schemas.reading import Delivery
 from server.visible import unseen
 
-LONGEST = 20_000  # characters of a body that a page shows; `flask inbox show --json` has the rest
+LONGEST = 20_000  # characters of a body that a page shows; `pbx-connector inbox show --json` has the rest
 PREVIEW = 120
 PIECE = 500  # characters that are made visible at once: one may become forty
 

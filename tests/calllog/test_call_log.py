@@ -561,7 +561,7 @@ def test_several_upgrades_may_start_at_once(database_url: str, tmp_path: Path) -
 
 def test_a_call_log_of_another_release_is_not_written(node: Node) -> None:
     db = database.open_database(node.settings.database_url)
-    for version, todo in ((models.VERSION + 1, "newer release"), (models.VERSION - 1, "flask db upgrade")):
+    for version, todo in ((models.VERSION + 1, "newer release"), (models.VERSION - 1, "pbx-connector db upgrade")):
         with db.connection_context():
             SchemaInfo.update(version=version, readable_by=version).execute(db)
         node.deliver("in", **ring("1"))

@@ -1,4 +1,4 @@
-"""A call log that cannot be written: `flask check`, readyz and the log say why in a sentence, and nothing becomes a dead
+"""A call log that cannot be written: `check`, readyz and the log say why in a sentence, and nothing becomes a dead
 letter, however often it is tried."""
 
 import contextlib
@@ -21,7 +21,7 @@ from tests.rig.service import Service, until
 
 
 def away(service: Service, sentence: str) -> None:
-    """readyz and `flask check` say so, and it is no fault of ours."""
+    """readyz and `pbx-connector check` say so, and it is no fault of ours."""
 
     def message() -> Any:
         state = service.get("/readyz").json()["call_log"]

@@ -67,7 +67,7 @@ def forget(server: MariaDB) -> None:
 
 @pytest.fixture(scope="module")
 def granted(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Granted]:
-    """The file run before there are tables, then `flask db upgrade` and a forwarder by the connector's account."""
+    """The file run before there are tables, then `pbx-connector db upgrade` and a forwarder by the connector's account."""
     forget(mariadb)
     run(mariadb, SAID)
     url = f"mysql://{{}}:{{}}@127.0.0.1:{mariadb.port}/calls"

@@ -118,7 +118,7 @@ def test_every_call_is_whole_after_an_upgrade_a_rollback_and_an_upgrade(
 
     before.flask("db", "upgrade")
     assert f"{deliver(0)} forwarded, 0 ignored, 0 dead" in before.flask("forward", "--once")
-    with pytest.raises(batch.SchemaDiffers, match="flask db upgrade"):  # this release beside it, too early
+    with pytest.raises(batch.SchemaDiffers, match="pbx-connector db upgrade"):  # this release beside it, too early
         node.forward()
 
     assert upgrade(database_url) == ["0002_attributes_employees"]
@@ -130,7 +130,7 @@ def test_every_call_is_whole_after_an_upgrade_a_rollback_and_an_upgrade(
 
     assert downgrade(database_url) == ["0002_attributes_employees"]
     count = deliver(2)
-    with pytest.raises(batch.SchemaDiffers, match="flask db upgrade"):
+    with pytest.raises(batch.SchemaDiffers, match="pbx-connector db upgrade"):
         node.forward()
     assert f"{count} forwarded, 0 ignored, 0 dead" in before.flask("forward", "--once")
     assert "schema version 1" in before.flask("check")
@@ -203,7 +203,7 @@ def test_a_way_back_that_died_at_any_statement_is_finished_by_the_next(
         versions.add(found["version"])
         if found["version"] == 0:  # nobody writes meanwhile
             node.deliver(**ring("4"))
-            with pytest.raises(batch.SchemaDiffers, match="flask db upgrade"):
+            with pytest.raises(batch.SchemaDiffers, match="pbx-connector db upgrade"):
                 node.forward()
     assert versions >= {2, 0}
     assert statements > 10
@@ -298,7 +298,7 @@ def test_a_newer_call_log_that_does_not_allow_it_is_left_alone(database_url: str
 @pytest.mark.parametrize(("version", "sentence"), [(0, "none of 0"), (models.VERSION + 1, "none of 3")])
 def test_a_version_that_there_is_no_way_to_is_refused(version: int, sentence: str, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/calls.db"
-    with pytest.raises(Stop, match="flask db upgrade"):
+    with pytest.raises(Stop, match="pbx-connector db upgrade"):
         downgrade(url, version)
     upgrade(url)
     with pytest.raises(Stop, match=sentence):

@@ -3,6 +3,8 @@
 import json
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 
+import config
 import models
 import schemas
 import setup
@@ -32,11 +35,34 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service.start()
 
 
+def test_the_program_says_its_name_its_version_and_no_command_of_flask(tmp_path: Path) -> None:
+    service = Service(tmp_path / "service")
+    service.copy_code(tmp_path / "code", {})
+    (tmp_path / "code" / ".venv" / "bin").mkdir(parents=True)
+    python = tmp_path / "code" / ".venv" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / "link").symlink_to(tmp_path / "code" / "pbx-connector")
+
+    def run(*arguments: str) -> str:
+        command = [str(tmp_path / "link"), *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=service.environment, capture_output=True, text=True).stdout
+
+    assert run("--version") == f"pbx-connector {config.VERSION}\n"
+    help = run("-h")
+    assert "Usage: pbx-connector " in help
+    assert "Usage: pbx-connector db " in run("db", "-h")
+    assert not {"run", "shell", "routes"} & set(re.findall(r"(?m)^  (\w+)", help))
+    run("db", "upgrade")
+    run("backup", "copies")  # of the directory that one is in
+    assert [path.name for path in (tmp_path / "copies").iterdir() if not path.name.startswith(".")]
+
+
 def test_db_upgrade_and_status(tmp_path: Path) -> None:
     service = Service(tmp_path)
     before = service.flask("db", "status", check=False)
     assert before.returncode == 1
-    assert "run flask db upgrade" in before.stderr
+    assert "run pbx-connector db upgrade" in before.stderr
     assert "applied 0001_call_log" in service.flask("db", "upgrade").stdout
     assert "up to date" in service.flask("db", "upgrade").stdout
     assert "0001_call_log" in service.flask("db", "status").stdout
@@ -46,7 +72,7 @@ def test_check_says_what_is_wrong_and_how_to_mend_it(tmp_path: Path) -> None:
     service = Service(tmp_path, MGERM_KEY="")
     done = service.flask("check", check=False)
     assert done.returncode == 1
-    assert "run flask db upgrade" in done.stdout
+    assert "run pbx-connector db upgrade" in done.stdout
     service.flask("db", "upgrade")
     well = service.flask("check")
     assert f"schema version {models.VERSION}" in well.stdout
@@ -81,7 +107,7 @@ def test_no_command_prints_what_a_terminal_obeys_nor_without_end(own: Service) -
         assert len(done.stdout) < 200_000 or "--json" in command
     shown = own.flask("inbox", "show", str(dead)).stdout
     assert "‹U+001B›]0;owned‹U+0007›" in shown
-    assert f"flask inbox show {dead} --json" in shown
+    assert f"pbx-connector inbox show {dead} --json" in shown
     whole = json.loads(own.flask("inbox", "show", str(dead), "--json").stdout)
     assert whole["body"] == (hostile * 5000)
 
@@ -228,7 +254,7 @@ def test_what_purged_the_inbox_without_a_record_names_what_does_it_with_one(tmp_
     service = Service(tmp_path)
     old = service.flask("inbox", "purge", "--days", "3", "--dead", check=False)
     assert old.returncode == 1
-    assert "flask purge --inbox --days 3 --dead deletes the same" in old.stderr
+    assert "pbx-connector purge --inbox --days 3 --dead deletes the same" in old.stderr
     alone = service.flask("purge", "--days", "3", check=False)
     assert (alone.returncode, alone.stderr) == (1, "--days and --dead are about deliveries: add --inbox\n")
 

@@ -78,7 +78,7 @@ def test_what_should_succeed_every_night_is_told_when_it_does_not(task: str, tmp
         assert service.get("/readyz").json()[task] == {"succeeded_at": None, "overdue": True}
         assert f'connector_task_overdue{{task="{task}"}} 1.0' in service.get("/metrics").text
         assert f"{task} succeeded never" in service.flask("check", check=False).stdout
-        assert f"flask {task}</code> не удаётся больше двух суток: ещё ни разу" in page(service)
+        assert f"pbx-connector {task}</code> не удаётся больше двух суток: ещё ни разу" in page(service)
         service.flask("purge")
         service.flask("backup", str(tmp_path / "copies"))
         state = service.get("/readyz").json()[task]

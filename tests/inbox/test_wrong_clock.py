@@ -82,7 +82,7 @@ def nightly(service: Service, backups: Path) -> tuple[int, str]:
     unit = (ROOT / "deploy" / "pbx-connector-daily.service").read_text(encoding="utf-8")
     (line,) = re.findall(r"(?m)^ExecStart=(.*)$", unit)
     line = line.replace("$$", "$").replace("/var/backups/pbx-connector", str(backups))
-    line = line.replace("/opt/pbx-connector/current/.venv/bin/flask", f"{sys.executable} -m flask")
+    line = line.replace("/opt/pbx-connector/current/pbx-connector", f"{sys.executable} {service.root}")
     done = subprocess.run(
         shlex.split(line), cwd=service.root, env=service.environment, capture_output=True, text=True, timeout=120
     )
@@ -103,7 +103,7 @@ def test_four_years_ahead_deletes_and_drops_nothing_and_everything_is_forwarded(
     before = len(clocked.deliveries())
     status, output = nightly(clocked, tmp_path / "backups")
     assert (status, "nothing was deleted: the clock is doubted: it was set ahead by" in output) == (1, True), output
-    assert "flask clock trust" in output
+    assert "pbx-connector clock trust" in output
     assert len(list((tmp_path / "backups").iterdir())) == 1  # the backup is made all the same
     assert {row["provider_call_id"]: row["state"] for row in clocked.rows(Calls)} == {
         "1": "ended", "2": "ended", "3": "ringing"
@@ -117,7 +117,7 @@ def test_four_years_ahead_deletes_and_drops_nothing_and_everything_is_forwarded(
     assert "connector_purge_refused 1.0" in metrics
     seen = clocked.get("/", auth=("operator", "p")).text
     assert "Часам сервера нельзя верить: <code>it was set ahead" in seen
-    assert "<code>flask purge</code> ничего не удалил" in seen
+    assert "<code>pbx-connector purge</code> ничего не удалил" in seen
     checked = clocked.flask("check", check=False)
     assert (checked.returncode, "clock: WRONG: RuntimeError: doubted: it was set ahead" in checked.stdout) == (1, True)
 

@@ -295,8 +295,8 @@ MUTATIONS = [
     {
         "name": "D14-backup-before-purge",
         "file": "deploy/pbx-connector-daily.service",
-        "old": "/opt/pbx-connector/current/.venv/bin/flask --app wsgi purge; purged=$$?; /opt/pbx-connector/current/.venv/bin/flask --app wsgi backup /var/backups/pbx-connector --keep 14 && exit $$purged",
-        "new": "/opt/pbx-connector/current/.venv/bin/flask --app wsgi backup /var/backups/pbx-connector --keep 14 && /opt/pbx-connector/current/.venv/bin/flask --app wsgi purge",
+        "old": "/opt/pbx-connector/current/pbx-connector purge; purged=$$?; /opt/pbx-connector/current/pbx-connector backup /var/backups/pbx-connector --keep 14 && exit $$purged",
+        "new": "/opt/pbx-connector/current/pbx-connector backup /var/backups/pbx-connector --keep 14 && /opt/pbx-connector/current/pbx-connector purge",
         "tests": ["tests/inbox/test_wrong_clock.py"],
     },
     {

@@ -1,4 +1,4 @@
-"""A flask command that dies, or fails, at its k-th write: the method of SQLite's own tests, one step at a time.
+"""A command that dies, or fails, at its k-th write: the method of SQLite's own tests, one step at a time.
 
 A write is any statement but SELECT and PRAGMA that goes to the inbox or to the call log, BEGIN and COMMIT among them,
 and a change of a file's name. `python -m tests.rig.crash` loads the code once and forks a child for each command.
@@ -43,7 +43,7 @@ class Crashes:
         )  # fmt: skip
 
     def run(self, *arguments: str, mode: str = BEFORE, at: int = 0) -> Done:
-        """`flask <arguments>`; it dies or fails at its write number `at`, and at none when that is 0."""
+        """`pbx-connector <arguments>`; it dies or fails at its write number `at`, and at none when that is 0."""
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         self._output.seek(0)  # for the command, too: it writes from here
@@ -132,11 +132,14 @@ def load() -> None:
 
 
 def command(arguments: list[str]) -> int:
-    """The command, as `flask` runs it; its exit code."""
+    """The command, as `pbx-connector` runs it; its exit code."""
     try:
-        from wsgi import app
+        from flask.cli import ScriptInfo
 
-        app.cli(arguments)
+        import cli
+        from app import create_app
+
+        cli.program()(arguments, obj=ScriptInfo(create_app=create_app, set_debug_flag=False))
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except BaseException:

@@ -125,8 +125,8 @@ class Deployed(Service):
 
     @contextlib.contextmanager
     def nginx_read(self) -> Iterator[None]:
-        """`flask nginx` runs, as its unit would run it."""
-        words = [sys.executable, "-m", "flask", "--app", "wsgi", "nginx", "--socket", str(errors(self.socket_path))]
+        """`pbx-connector nginx` runs, as its unit would run it."""
+        words = [sys.executable, str(self.root), "nginx", "--socket", str(errors(self.socket_path))]
         with (self.directory / "nginx-read.log").open("ab") as log:
             reader = subprocess.Popen(words, cwd=self.root, env=self.environment, stdout=log, stderr=log)
         try:

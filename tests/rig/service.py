@@ -91,17 +91,17 @@ class Service:
     # -- running
 
     def flask(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-        """`flask <arguments>` beside the service, with its settings."""
+        """`pbx-connector <arguments>` beside the service, with its settings."""
         done = subprocess.run(
-            [sys.executable, "-m", "flask", "--app", "wsgi", *arguments],
-            cwd=self.root,
+            [sys.executable, str(self.root), *arguments],
+            cwd=self.directory,
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
             timeout=120,
         )
         if check and done.returncode:
-            raise AssertionError(f"flask {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
+            raise AssertionError(f"{' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
     def start(self, upgrade: bool = True, *options: str, **environment: str) -> "Service":

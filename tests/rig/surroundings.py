@@ -23,7 +23,6 @@ def environment() -> dict[str, str]:
         "HOME": str(directory("home")),
         "LANG": "C.UTF-8",
         "TZ": "Asia/Kathmandu",
-        "FLASK_SKIP_DOTENV": "1",  # flask itself would look in every directory above; the settings are read from theirs
         **{name: GIVEN[name] for name in ("TMPDIR",) if name in GIVEN},
     }
 

@@ -1,4 +1,4 @@
-"""flask feeds doctor: every wrong setting is named with where to change it, and a right one never."""
+"""pbx-connector feeds doctor: every wrong setting is named with where to change it, and a right one never."""
 
 import json
 import re
@@ -116,7 +116,7 @@ def findings(service: Service, feed: str = "uis", status: int = 1) -> dict[str, 
         for said in ("title", "wrong", "where", "paste"):
             assert all(line in told.stdout for line in one[said].splitlines())
         if one["delivery"]:
-            assert f"flask inbox show {one['delivery']}" in told.stdout
+            assert f"pbx-connector inbox show {one['delivery']}" in told.stdout
             assert service.inbox.delivery(one["delivery"]) is not None
     return {one["code"]: one for one in found}
 
@@ -437,7 +437,7 @@ def test_who_was_not_let_in_is_told(service: Service) -> None:
     until(counted, "refusals are counted")
     found = findings(service)
     assert "Ключ в адресе неверный" in found["refused.wrong_key"]["wrong"]
-    assert "flask feeds show uis" in found["refused.wrong_key"]["where"]
+    assert "pbx-connector feeds show uis" in found["refused.wrong_key"]["where"]
     assert "В адресе нет ключа" in found["refused.no_key"]["wrong"]
 
 
@@ -563,4 +563,4 @@ def test_memory_does_not_grow_with_the_letters(tmp_path: Path) -> None:
 
 
 def test_the_uis_page_tells_of_the_doctor() -> None:
-    assert "flask feeds doctor uis" in (ROOT / "docs" / "feeds" / "uis.md").read_text(encoding="utf-8")
+    assert "pbx-connector feeds doctor uis" in (ROOT / "docs" / "feeds" / "uis.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Weak doors are named by `flask check` and at the start, and never with what opens them."""
+"""Weak doors are named by `pbx-connector check` and at the start, and never with what opens them."""
 
 from pathlib import Path
 from typing import Any

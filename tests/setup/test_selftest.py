@@ -1,4 +1,4 @@
-"""flask check --send: posted through PUBLIC_URL as a provider would, followed into the inbox; each failure says what to
+"""check --send: posted through PUBLIC_URL as a provider would, followed into the inbox; each failure says what to
 mend."""
 
 import contextlib
@@ -40,7 +40,7 @@ ONLY_UIS = {f"{name.upper()}_KEY": "" for name in KEYS if name != "uis"}
 
 
 def failed(service: Service, **environment: str) -> str:
-    """What `flask check --send` finds wrong; it prints no key."""
+    """What `pbx-connector check --send` finds wrong; it prints no key."""
     done = service.flask("check", "--send", check=False, **{**ONLY_UIS, **environment})
     assert done.returncode == 1
     assert UIS_KEY not in done.stdout + done.stderr

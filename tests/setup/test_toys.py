@@ -116,7 +116,7 @@ def test_the_two_files_of_contributing_make_a_row(service: Service) -> None:
     row = service.call("1")
     assert (row["provider"], row["state"], row["client_number"]) == ("acme", "ringing", "79000000000")
     assert str(row["started_at"]) == "2026-03-01 10:00:00"
-    assert "flask inbox show" not in service.flask("feeds", "doctor", "acme", check=False).stderr
+    assert "pbx-connector inbox show" not in service.flask("feeds", "doctor", "acme", check=False).stderr
 
 
 def test_the_page_of_a_toy_is_its_text(service: Service) -> None:
@@ -139,7 +139,7 @@ def test_the_doctor_knows_what_the_toys_module_knows(service: Service) -> None:
     assert '"at": "{{at}}"' in found["left"]["paste"]
     assert found["wrong_url"]["notification"] == "без названия (тип события «Начало», адрес …/end)"
     assert found["no_client"]["paste"] == '"client": {{client}}'
-    assert "flask feeds show toy" in found["refused.wrong_key"]["where"]
+    assert "pbx-connector feeds show toy" in found["refused.wrong_key"]["where"]
     assert "secret в теле запроса" in found["refused.no_key"]["where"]
     assert "Способ" not in done
     assert KEY not in done

@@ -1,4 +1,4 @@
-"""flask backup and flask restore: a copy under load is whole, and what comes back from it misses nothing."""
+"""backup and restore: a copy under load is whole, and what comes back from it misses nothing."""
 
 import hashlib
 import json

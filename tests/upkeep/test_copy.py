@@ -1,4 +1,4 @@
-"""flask db copy: a call log moves to another database while the service runs; nothing is lost, doubled or renumbered."""
+"""db copy: a call log moves to another database while the service runs; nothing is lost, doubled or renumbered."""
 
 import contextlib
 import os
@@ -152,7 +152,7 @@ def test_a_copy_killed_in_the_middle_is_no_call_log_and_is_made_anew(tmp_path: P
     service = beside(node)
     with locked(target, "call_events"):
         running = subprocess.Popen(
-            [sys.executable, "-m", "flask", "--app", "wsgi", "db", "copy", target], cwd=service.root,
+            [sys.executable, str(service.root), "db", "copy", target], cwd=service.root,
             env=service.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         until(lambda: rows(target, Calls) and rows(target, CallLegs), "half of it is copied")
@@ -161,14 +161,14 @@ def test_a_copy_killed_in_the_middle_is_no_call_log_and_is_made_anew(tmp_path: P
     assert rows(target, ChangeCounter) == []
     too_early = Node(tmp_path / "node", target)
     too_early.deliver("in", **ring("77"))
-    with pytest.raises(Exception, match="flask db copy --again"):
+    with pytest.raises(Exception, match="pbx-connector db copy --again"):
         too_early.forward()
     half = rows(target, Calls)
     refused = service.flask("db", "copy", target, check=False)
     assert refused.returncode == 1
-    assert "broken off: flask db copy --again" in refused.stderr
+    assert "broken off: pbx-connector db copy --again" in refused.stderr
     assert rows(target, Calls) == half
-    assert "flask db copy --again" in service.flask("check", check=False, DATABASE_URL=target).stdout
+    assert "pbx-connector db copy --again" in service.flask("check", check=False, DATABASE_URL=target).stdout
     service.flask("db", "copy", target, "--again")
     assert rows(target, Calls) == rows(source, Calls)
     assert too_early.forward().forwarded == 1
@@ -243,7 +243,7 @@ def test_a_terminal_has_a_progress_bar(tmp_path: Path) -> None:
     database.upgrade(source, lambda line: None)
     service = beside(filled(tmp_path / "node", source))
     master, terminal = pty.openpty()
-    command = [sys.executable, "-m", "flask", "--app", "wsgi", "db", "copy", target]
+    command = [sys.executable, str(service.root), "db", "copy", target]
     done = subprocess.run(command, cwd=service.root, env=service.environment, stderr=terminal, timeout=60)
     shown = os.read(master, 65536).decode()
     os.close(terminal)

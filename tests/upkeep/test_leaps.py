@@ -60,9 +60,9 @@ def test_a_shortened_term_of_deliveries_asks_first(filled: Service) -> None:
     refused = filled.flask("purge", check=False, INBOX_DAYS="2")
     assert refused.returncode == 1
     assert "8 of 10 would go" in refused.stderr
-    assert "flask purge --yes" in refused.stderr
+    assert "pbx-connector purge --yes" in refused.stderr
     assert len(filled.deliveries()) == 10
-    assert "flask purge deleted nothing: deliveries from before" in filled.flask("check", check=False).stdout
+    assert "pbx-connector purge deleted nothing: deliveries from before" in filled.flask("check", check=False).stdout
     assert "8 forwarded" in filled.flask("purge", "--yes", INBOX_DAYS="2").stdout
     assert "purge succeeded 2" in filled.flask("check").stdout
     filled.flask("purge", INBOX_DAYS="2")

@@ -1,4 +1,4 @@
-"""flask calls rebuild: better rules tell old calls anew; ids stay, change_no moves where something changed."""
+"""pbx-connector calls rebuild: better rules tell old calls anew; ids stay, change_no moves where something changed."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ WORSE = {"schemas/uis.py": (LINE, f'{LINE} and "?"')}
 
 @pytest.fixture
 def old(tmp_path: Path, database_url: str) -> Iterator[Service]:
-    """Calls 1 to 3 as a release with a worse rule has understood them; the better release is what `flask` runs now."""
+    """Calls 1 to 3 as a release with a worse rule has understood them; the better release is what runs now."""
     service = Service(tmp_path / "service", database_url)
     better = service.root
     service.copy_code(tmp_path / "worse", WORSE)

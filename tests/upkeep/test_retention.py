@@ -1,4 +1,4 @@
-"""flask purge and flask forget: what is past its term or whose person asks for it is gone, and nothing brings it back."""
+"""purge and forget: what is past its term or whose person asks for it is gone, and nothing brings it back."""
 
 import json
 import re
@@ -336,7 +336,7 @@ def test_a_dump_loaded_again_brings_a_person_back_until_forget_again(tmp_path: P
         service.post(REC, json.dumps(ended("9", client=OTHER)))
         service.call("9")
         service.call("8")
-        service.logs("run flask forget --again")
+        service.logs("run pbx-connector forget --again")
         service.settled()
         assert ids(service) == {"3", "8", "9"}
         assert [act["kind"] for act in acts(service)] == ["forget", "again"]

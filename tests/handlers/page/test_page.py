@@ -353,7 +353,7 @@ def test_without_a_call_log_the_page_shows_the_inbox(tmp_path: Path):
             assert "Журнал звонков сейчас не отвечает" in said.text
         assert "/inbox/1" in look(service, "/").text
         assert "Журнал звонков не отвечает" in look(service, "/calls/1").text
-        until(lambda: "run flask db upgrade" in look(service, "/").text, "the page says what to do")
+        until(lambda: "run pbx-connector db upgrade" in look(service, "/").text, "the page says what to do")
         assert look(service, "/inbox/1").status_code == 200
 
 
