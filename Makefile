@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: run test torture cluster bench format lock audit clean
+.PHONY: run test torture cluster bench release format lock audit clean
 
 run: $(VENV)/ready .env
 	@$(BIN)/python . db upgrade
@@ -36,6 +36,10 @@ cluster: $(VENV)/ready-dev
 bench: $(VENV)/ready-dev
 	@sh bench/install.sh
 	$(BIN)/python -m bench $(BENCH)
+
+# dist/: what a server without a package index installs from (deploy/release.sh)
+release: $(VENV)/ready
+	@VENV=$(VENV) deploy/release.sh
 
 format: $(VENV)/ready-dev
 	$(BIN)/ruff check --fix .

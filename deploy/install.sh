@@ -125,10 +125,11 @@ first_settings() {
 # --------------------------------------------------------------------------------------------------------- the release
 
 build() { # the code and its environment in a directory of its own; the same code and Python again: the one there is
-    local digest packed stamp there
+    local digest packed stamp there index=()
     packed=$(mktemp "$HOME_DIR/code.XXXXXX")
     tar -C "$SOURCE" --sort=name --mtime=@0 --owner=0 --group=0 --mode=u=rwX,go=rX -cf "$packed" \
         --exclude=./.git --exclude=./.venv --exclude=./.env --exclude=./.digest --exclude=./data --exclude=./tests --exclude=./bench \
+        --exclude=./wheels --exclude=./dist \
         --exclude=./.ci --exclude='.*_cache' --exclude=__pycache__ .
     digest=$({ cat "$packed" && "$(python)" -V; } | sha256sum | cut -c1-16)
     if [ "$(cat "$CURRENT/.digest" 2>/dev/null)" = "$digest" ]; then
@@ -154,7 +155,8 @@ build() { # the code and its environment in a directory of its own; the same cod
     tar -C "$release" --no-same-owner -xf "$packed"
     rm -f "$packed"
     "$(python)" -m venv "$release/.venv"
-    "$release/.venv/bin/pip" install --quiet --disable-pip-version-check --root-user-action=ignore --require-hashes -r "$release/requirements.txt"
+    if [ -d "$SOURCE/wheels" ]; then index=(--no-index --find-links "$SOURCE/wheels"); fi # a release needs no package index
+    "$release/.venv/bin/pip" install --quiet --disable-pip-version-check --root-user-action=ignore --require-hashes "${index[@]}" -r "$release/requirements.txt"
     "$release/.venv/bin/python" -m compileall -q "$release" >/dev/null || true
     ln -s "$SETTINGS" "$release/.env"
     echo "$digest" >"$release/.digest"

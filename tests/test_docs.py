@@ -20,7 +20,17 @@ from schemas import event as words
 from setup import uis
 from tests.rig.service import ROOT
 
-SKIPPED = {".venv", ".git", "data", "node_modules"}
+SKIPPED = {
+    ".venv",
+    ".git",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".pytest_cache",
+    ".hypothesis",
+    "data",
+    "dist",
+    "node_modules",
+}
 PAGES = [path for path in sorted(ROOT.rglob("*.md")) if not SKIPPED & set(path.relative_to(ROOT).parts[:-1])]
 CONTRACT = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")

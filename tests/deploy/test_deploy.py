@@ -24,7 +24,6 @@ DEPLOY = ROOT / "deploy"
 UNITS = sorted(path for path in DEPLOY.iterdir() if path.suffix in (".service", ".socket", ".timer"))
 NAME = "pbx-connector"
 DOMAIN = "pbx.example.ru"
-PACKAGE_INDEX = re.compile(r"(?i)PIP_\w+|\w+_proxy|SSL_CERT_\w+|\w+_CA_BUNDLE")  # how this machine reaches it
 
 
 # ---------------------------------------------------------------------------------------------------------- what is shipped
@@ -116,13 +115,11 @@ class Machine:
         (children,) = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text().split()
         self.inside = ["nsenter", "-t", children, "-m", "-p"]
 
-    def run(
-        self, *command: str, alone: bool = False, check: bool = True, way: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, alone: bool = False, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command as root in it."""
         done = subprocess.run(
             [*self.inside, *(["-n"] if alone else []), "chroot", str(self.root), *command],
-            env={**os.environ, "PATH": PATH, "PYTHON": "/usr/bin/python3", "HOME": "/root", **(way or {})},
+            env={**os.environ, "PATH": PATH, "PYTHON": "/usr/bin/python3", "HOME": "/root"},
             capture_output=True,
             text=True,
             timeout=300,
@@ -132,9 +129,8 @@ class Machine:
         return done
 
     def install(self, *options: str, check: bool = True, source: str = "/src") -> str:
-        """deploy/install.sh; all that it said."""
-        way = {name: value for name, value in GIVEN.items() if PACKAGE_INDEX.fullmatch(name)}
-        done = self.run(f"{source}/deploy/install.sh", *options, check=check, way=way)
+        """deploy/install.sh; all that it said. No package index is reached from here: the wheels lie beside the code."""
+        done = self.run(f"{source}/deploy/install.sh", *options, alone=True, check=check)
         return done.stdout + done.stderr
 
     def present(self) -> str:
@@ -159,6 +155,9 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     keep = shutil.ignore_patterns(".git", ".venv", ".env", "data", "*_cache", "__pycache__")
     source = tmp_path / "source"
     shutil.copytree(ROOT, source, ignore=keep)
+    wheels = ["--no-deps", "--only-binary", ":all:", "--require-hashes", "--dest", f"{source}/wheels"]
+    download = [sys.executable, "-m", "pip", "download", "-q", *wheels, "-r", f"{source}/requirements.txt"]
+    subprocess.run(download, env=GIVEN, check=True, timeout=120)
     made.run("mkdir", "/src")
     archive = subprocess.run(["tar", "-C", str(source), "-cf", "-", "."], stdout=subprocess.PIPE, check=True).stdout
     subprocess.run([*made.inside, "chroot", str(made.root), "tar", "-C", "/src", "-xf", "-"], input=archive, check=True)

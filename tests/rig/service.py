@@ -106,7 +106,9 @@ class Service:
 
     def start(self, upgrade: bool = True, *options: str, **environment: str) -> "Service":
         """Create the tables unless told not to, start gunicorn and wait until it answers."""
-        if upgrade:
+        if upgrade and self.root == surroundings.code():
+            database.upgrade(self.database_url, lambda line: None)
+        elif upgrade:
             self.flask("db", "upgrade")
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
