@@ -257,6 +257,27 @@ def add_missing(db: Database, table: type[Table]) -> None:
             db.execute(context.literal(f"ALTER TABLE {name} ADD COLUMN ").sql(field.ddl(context)))
 
 
+LAST_DIGITS = 4  # of a client's number that have an index
+
+
+def index_last_digits(db: Database) -> None:
+    """An index by the last digits of a client's number, which the database keeps itself, whatever release writes: of an
+    expression on SQLite, of a generated column on MySQL (MariaDB has no index of an expression). The model has no such
+    column."""
+    name, index = "client_last_digits", "calls_client_last_digits"
+    if on_mysql(db):
+        if name not in {column.name for column in db.get_columns("calls")}:
+            comment = f"Последние {LAST_DIGITS} цифры номера клиента, для поиска: заполняет сама база"
+            db.execute_sql(
+                f"ALTER TABLE calls ADD COLUMN {name} VARCHAR({LAST_DIGITS}) "
+                f"AS (RIGHT(client_number, {LAST_DIGITS})) STORED COMMENT '{comment}'"
+            )
+        if index not in {there.name for there in db.get_indexes("calls")}:
+            db.execute_sql(f"CREATE INDEX {index} ON calls ({name})")
+    else:
+        db.execute_sql(f"CREATE INDEX IF NOT EXISTS {index} ON calls (substr(client_number, -{LAST_DIGITS}))")
+
+
 def migrations(url: str) -> list[tuple[str, Any]]:
     """(name, when applied or None) of every migration of this release and of the database."""
     db = open_database(url)

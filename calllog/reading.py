@@ -1,14 +1,11 @@
-"""Queries over the call log: one call with its history, search, changes. Each is `query(db, ...)`."""
+"""Queries over the call log: one call with its history; changes. Each is `query(db, ...)`. Search is beside it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, NamedTuple
 
-from peewee import SQL, Database
+from peewee import Database
 
-import schemas
-from calllog.database import on_mysql
 from calllog.fold import fold
 from models import CallAttributes, CallEvents, CallLegs, CallRecordings, Calls, columns
 from schemas.event import CallEvent
@@ -66,132 +63,6 @@ def call_of(db: Database, event_key: str) -> int | None:
     """The id of the call that has this event."""
     found: int | None = CallEvents.select(CallEvents.call_id).where(CallEvents.event_key == event_key).scalar(db)
     return found
-
-
-# -------------------------------------------------------------------------------------------------------------- search
-
-SEARCHED = 10_000  # calls that one search looks through at the most
-OF_ONE = 2000  # calls of one number or extension that it finds
-
-
-class Wanted(NamedTuple):
-    """Which calls a person looks for; `sought` is a phone number in any spelling, or the provider's id of a call. Moments
-    are wall clock in TIMEZONE, `before` (with the id there) is where the page before ended."""
-
-    sought: str = ""
-    ext: str = ""
-    direction: str = ""
-    provider: str = ""
-    missed: bool = False
-    since: datetime | None = None
-    until: datetime | None = None
-    before: tuple[datetime, int] | None = None
-    latest: datetime | None = None  # a call that claims a later start stands where its first event was received
-
-
-class Page(NamedTuple):
-    """Calls, the newest first. `on` is where the next page begins, None at the end; `looked_to` how far back the search
-    looked, None if to the log's beginning."""
-
-    calls: list[dict[str, Any]]
-    on: tuple[datetime, int] | None
-    looked_to: datetime | None
-
-
-def search(db: Database, wanted: Wanted, limit: int = 50) -> Page:
-    """Calls by what a person remembers of them. Bounded by an index, whatever the log's size: the newest OF_ONE calls of a
-    number or an extension, else SEARCHED calls by their start."""
-    moments = (wanted.until, wanted.before and wanted.before[0], wanted.latest)
-    last = min((moment for moment in moments if moment), default=None)
-    ids, looked_to = _of_one(db, wanted), None
-    chosen = Calls.select()
-    if ids is not None:
-        chosen = chosen.where(Calls.id.in_(sorted(ids, reverse=True)[: 2 * OF_ONE]))
-    else:
-        starts = Calls.select(Calls.started_at).order_by(Calls.started_at.desc())
-        if last:
-            starts = starts.where(Calls.started_at <= last)
-        looked_to = starts.limit(1).offset(SEARCHED).scalar(db)
-        if looked_to:
-            chosen = chosen.where(Calls.started_at >= looked_to)
-    if last:
-        chosen = chosen.where(Calls.started_at <= last)
-    if wanted.before:
-        at, id = wanted.before
-        chosen = chosen.where((Calls.started_at < at) | (Calls.id < id))
-    if wanted.since:
-        chosen = chosen.where(Calls.started_at >= wanted.since)
-        if looked_to and looked_to < wanted.since:
-            looked_to = None
-    newest = _like(chosen, wanted).order_by(Calls.started_at.desc(), Calls.id.desc()).limit(limit)
-    rows = list(newest.dicts().execute(db)) + _ahead(db, wanted, ids, limit, looked_to)
-    rows = sorted(rows, key=lambda row: _place(row, wanted), reverse=True)[:limit]
-    if len(rows) == limit:
-        return Page(rows, _place(rows[-1], wanted), None)
-    # of the calls that began in that very second some may have been looked at: they are looked at again
-    return Page(rows, (looked_to, HIGHEST) if looked_to else None, looked_to)
-
-
-def _like(chosen: Any, wanted: Wanted) -> Any:
-    for column, value in ((Calls.direction, wanted.direction), (Calls.provider, wanted.provider)):
-        if value:
-            chosen = chosen.where(column == value)
-    return chosen.where(Calls.is_missed == 1) if wanted.missed else chosen
-
-
-def _place(row: dict[str, Any], wanted: Wanted) -> tuple[datetime, int]:
-    """Where a call stands on the list."""
-    ahead = wanted.latest is not None and row["started_at"] > wanted.latest
-    return (row["first_event_at"] or row["started_at"]) if ahead else row["started_at"], row["id"]
-
-
-def _ahead(
-    db: Database, wanted: Wanted, ids: set[int] | None, limit: int, looked_to: datetime | None
-) -> list[dict[str, Any]]:
-    """Calls that claim to begin after `latest`, by the receipt: one dated 2099 would hide every other for ever."""
-    if wanted.latest is None:
-        return []
-    claimed = Calls.select(Calls.id).where(Calls.started_at > wanted.latest).order_by(Calls.started_at.desc())
-    there = {id for (id,) in claimed.limit(SEARCHED).tuples().execute(db)}
-    there = there if ids is None else there & ids
-    if not there:
-        return []
-    chosen = _like(Calls.select().where(Calls.id.in_(sorted(there, reverse=True)[: 2 * OF_ONE])), wanted)
-    at = Calls.first_event_at
-    if wanted.before:
-        chosen = chosen.where((at < wanted.before[0]) | ((at == wanted.before[0]) & (Calls.id < wanted.before[1])))
-    for far, moment in (
-        (at > wanted.until, wanted.until),
-        (at < wanted.since, wanted.since),
-        (at < looked_to, looked_to),
-    ):
-        if moment:
-            chosen = chosen.where(~far)
-    return list(chosen.order_by(at.desc(), Calls.id.desc()).limit(limit).dicts().execute(db))
-
-
-def _of_one(db: Database, wanted: Wanted) -> set[int] | None:
-    """Ids of the newest calls of the number and the extension that are wanted, None where neither is."""
-    windows: list[set[int]] = []
-    if wanted.sought:
-        providers = Calls.provider.in_(sorted({feed.provider for feed in schemas.feeds().values()}))
-        windows.append(
-            _newest(db, Calls.id, Calls.client_number == phone(wanted.sought))
-            | _newest(db, Calls.id, providers & (Calls.provider_call_id == wanted.sought))
-        )
-    if wanted.ext:
-        windows.append(
-            _newest(db, Calls.id, Calls.employee_ext == wanted.ext)
-            | _newest(db, CallLegs.call_id, CallLegs.employee_ext == wanted.ext)
-        )
-    return set.intersection(*windows) if windows else None
-
-
-def _newest(db: Database, column: Any, match: Any) -> set[int]:
-    # rowid is in every index of SQLite, id is not (models.Key); ids grow, so both put the newest first
-    order = column.model.id if on_mysql(db) else SQL("rowid")
-    rows = column.model.select(column).where(match).order_by(order.desc()).limit(OF_ONE).tuples().execute(db)
-    return {id for (id,) in rows}
 
 
 # ------------------------------------------------------------------------------------------------------------- changes

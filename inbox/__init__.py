@@ -84,6 +84,7 @@ class Inbox:
 
         looking = Looking(file)
         self.browse, self.dead_groups, self.dead_like = looking.browse, looking.dead_groups, looking.dead_like
+        self.received_until = looking.received_until
         self.counters, self.backlog, self.dead = looking.counters, looking.backlog, looking.dead
         self.count = looking.count
         self.waiting_by_feed, self.look = looking.waiting_by_feed, looking.look

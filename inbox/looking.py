@@ -83,14 +83,20 @@ class Looking:
     def __init__(self, file: InboxFile) -> None:
         self._file = file
 
-    def browse(self, state: str = "", feed: str = "", before: int = 0, limit: int = 50) -> tuple[list[Row], int | None]:
-        """(deliveries before this id, the newest first; where to look on, None at the end). A question looks through
-        MOST_SEARCHED deliveries, however few of them match; those that wait or are dead have an index."""
+    def browse(
+        self, state: str = "", feed: str = "", before: int = 0, limit: int = 50, text: str = ""
+    ) -> tuple[list[Row], int | None]:
+        """(deliveries before this id, the newest first; where to look on, None at the end). `text` stands in the body or in
+        the query. A question looks through MOST_SEARCHED deliveries, however few of them match; those that wait or are
+        dead have an index, unless a text is looked for."""
         db = self._file.connection()
         last = before or 1 + (db.execute("SELECT max(id) FROM deliveries").fetchone()[0] or 0)
         floor = max(0, last - MOST_SEARCHED - 1)
-        among = "id > :floor AND (:state = '' OR state = :state) AND (:feed = '' OR feed = :feed)"
-        if state in (RECEIVED, DEAD):
+        among = (
+            "id > :floor AND (:state = '' OR state = :state) AND (:feed = '' OR feed = :feed) "
+            "AND (:text = '' OR instr(body, CAST(:text AS BLOB)) OR instr(query, :text))"
+        )
+        if state in (RECEIVED, DEAD) and not text:
             floor = 0
             among = (
                 f"id IN (SELECT id FROM deliveries INDEXED BY deliveries_{state} WHERE state = '{state}' "
@@ -100,11 +106,24 @@ class Looking:
             "SELECT id, feed, route, received_at, substr(query, 1, 200), coalesce(substr(body, 1, 400), x''), "
             "length(body), state, reason, substr(detail, 1, 2000), client_address, key_hash FROM deliveries "
             f"WHERE id < :last AND {among} ORDER BY id DESC LIMIT :limit",
-            {"state": state, "feed": feed, "last": last, "floor": floor, "limit": limit},
+            {"state": state, "feed": feed, "last": last, "floor": floor, "limit": limit, "text": text},
         )
         found = [Row(*row) for row in rows]
         on = found[-1].id if len(found) == limit else floor + 1
         return found, on if on > 1 else None
+
+    def received_until(self, moment: int) -> int:
+        """The id of the last delivery received by then (milliseconds), 0 where there is none: ids and receipts rise
+        together, so it is looked up by halves."""
+        db = self._file.connection()
+        low, high = 0, db.execute("SELECT max(id) FROM deliveries").fetchone()[0] or 0
+        while low < high:
+            middle = (low + high + 1) // 2
+            row = db.execute(
+                "SELECT received_at FROM deliveries WHERE id <= ? ORDER BY id DESC LIMIT 1", (middle,)
+            ).fetchone()
+            low, high = (middle, high) if row is None or row[0] <= moment else (low, middle - 1)
+        return int(low)
 
     def dead_groups(self, limit: int = 50) -> list[DeadGroup]:
         """The dead letters (the newest MOST_SEARCHED of them) by feed, reason and sentence, the newest group first."""

@@ -1,8 +1,9 @@
-"""What had no column: call_attributes, employee_name, redirected_from; employees, schema_info.readable_by. The way back.
+"""What had no column: call_attributes, employee_name, redirected_from; employees, schema_info.readable_by; the index by the
+last digits of a number. The way back.
 
 `employees`, while it is empty, takes over what the call log shows consistently of extensions: click to call went by the
 log until now. Repeatable: whatever is already there stays. Columns are added at the end of their tables, which MariaDB
-10.3, MySQL 8.0.12 and SQLite do without rewriting a row.
+10.3, MySQL 8.0.12 and SQLite do without rewriting a row; the generated column of the index is written into each.
 """
 
 import json
@@ -45,13 +46,15 @@ def up(migrator: Any, db: Any) -> None:
             database.create(db, table)
         for table in (models.Calls, models.CallLegs, models.SchemaInfo):
             database.add_missing(db, table)
+        database.index_last_digits(db)
         with database.transaction(db):
             employees.take_over(db)
 
 
 def down(migrator: Any, db: Any) -> None:
     """To what release 0.1.0 writes. Its INSERTs name their columns, so the new ones stay, with their defaults, and so does
-    `employees`, which 1C fills. call_attributes is emptied: that release would forget a person and leave those rows."""
+    `employees`, which 1C fills, and the index, which the database keeps. call_attributes is emptied: that release would
+    forget a person and leave those rows."""
     if database.on_mysql(db):  # DDL waits for transactions that saw the schema version before it became 0
         db.execute_sql(f"ALTER TABLE schema_info COMMENT = '{models.SchemaInfo.__doc__}'")
     last = 0

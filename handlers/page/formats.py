@@ -40,6 +40,7 @@ def tools() -> dict[str, Any]:
         "preview": shown.preview,
         "when": when,
         "length": length,
+        "number": number,
         "label": label,
         "value": value,
         "words": russian,
@@ -87,6 +88,11 @@ def length(seconds: int | None) -> str:
     hours, rest = divmod(seconds, 3600)
     parts = ((hours, "ч"), (rest // 60, "мин"), (rest % 60, "с"))
     return " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 с"
+
+
+def number(count: int) -> str:
+    """12 345, with a blank that does not break."""
+    return f"{count:,}".replace(",", "\u00a0")
 
 
 def label(name: str) -> str:

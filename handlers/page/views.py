@@ -11,7 +11,8 @@ from flask import Blueprint, Response, g, render_template, request, url_for
 import schemas
 from calllog import reading
 from calllog.asking import Away
-from calllog.reading import Wanted, call_of, search
+from calllog.reading import call_of
+from calllog.search import Wanted, search
 from handlers.answers import Connector, answered, connector
 from handlers.page import formats, guard, shown
 from handlers.page import words as russian
@@ -22,6 +23,7 @@ from inbox.links import proposed
 from inbox.looking import MOST_SEARCHED
 from inbox.state import NodeState, node_state
 from schemas.event import AHEAD_MS
+from schemas.fields import phone
 
 log = logging.getLogger("connector.page")
 bp = Blueprint("page", __name__, template_folder="templates", static_folder="static")
@@ -83,11 +85,16 @@ def ask(query: Callable[..., Any], *about: Any) -> tuple[Any, bool]:
         _asking.release()
 
 
+def latest(here: Connector) -> datetime:
+    """The latest start of a call that is believed, as schemas/event.py believes a moment: a day from now."""
+    return datetime.now(here.settings.timezone).replace(tzinfo=None) + timedelta(milliseconds=AHEAD_MS)
+
+
 @bp.get("/")
 def index() -> str:
     """How things are now."""
     here = connector()
-    found, away = ask(search, Wanted(latest=_latest(here)), 10)
+    found, away = ask(search, Wanted(latest=latest(here)), 10)
     state = node_state(here.settings, here.inbox)
     rows, _ = here.inbox.browse(limit=10)
     return render_template(
@@ -99,48 +106,6 @@ def index() -> str:
         away=away,
         rows=rows,
     )
-
-
-@bp.get("/calls")
-def call_list() -> str:
-    """Calls by what a person remembers of them."""
-    filters = {name: request.args.get(name, "").strip()[:128] for name in ("sought", "ext", "direction", "provider")}
-    days = {name: _day(request.args.get(name, "")) for name in ("since", "until")}
-    wrong = [name for name, day in days.items() if day is None and request.args.get(name)]
-    wanted = Wanted(
-        **filters,
-        missed=request.args.get("missed") == "1",
-        since=days["since"],
-        until=days["until"] + timedelta(days=1, seconds=-1) if days["until"] else None,
-        before=_position(request.args.get("before", "")),
-        latest=_latest(connector()),
-    )
-    found, away = ask(search, wanted)
-    providers = sorted({feed.provider for feed in schemas.feeds().values()})
-    on = f"{found.on[0].isoformat()}_{found.on[1]}" if found and found.on else None
-    return render_template(
-        "calls.html", found=found, away=away, on=on, wanted=wanted, days=days, wrong=wrong, providers=providers
-    )
-
-
-def _latest(here: Connector) -> datetime:
-    """The latest start of a call that is believed, as schemas/event.py believes a moment: a day from now."""
-    return datetime.now(here.settings.timezone).replace(tzinfo=None) + timedelta(milliseconds=AHEAD_MS)
-
-
-def _day(text: str) -> datetime | None:
-    try:
-        return datetime.strptime(text, "%Y-%m-%d")  # noqa: DTZ007 - wall clock, as the call log has it
-    except ValueError:
-        return None
-
-
-def _position(text: str) -> tuple[datetime, int] | None:
-    moment, _, id = text.partition("_")
-    try:
-        return (datetime.fromisoformat(moment).replace(tzinfo=None), min(int(id[:19]), LAST_ID)) if id else None
-    except ValueError:
-        return None
 
 
 @bp.get("/calls/<int:id>")
@@ -191,12 +156,31 @@ def deliveries() -> str:
     feeds = here.settings.feeds.keys() | {row[0] for row in counters if row[1] in russian.DELIVERIES}
     feed = feed if feed in feeds else ""
     before = min(request.args.get("before", 0, type=int), LAST_ID)
-    rows, on = here.inbox.browse(state, feed, before)
+    sought, at = request.args.get("sought", "").strip()[:128], request.args.get("at", "")[:16]
+    moment = _moment(at, here)
+    if moment is not None and before < 1:
+        before = here.inbox.received_until(moment) + 1
+    rows, on = here.inbox.browse(state, feed, before, text=_as_sent(sought))
     refused = sorted((row for row in counters if row[1] == REFUSED), key=lambda row: -row[4])
     return render_template(
         "inbox.html", rows=rows, on=on, state=state, feed=feed, feeds=sorted(feeds), refused=refused,
-        looked_through=MOST_SEARCHED,
+        looked_through=MOST_SEARCHED, sought=sought, at=at if moment is not None else "", wrong=bool(at) and moment is None,
     )  # fmt: skip
+
+
+def _moment(text: str, here: Connector) -> int | None:
+    """The end of a minute that a form's field names (TIMEZONE), in milliseconds."""
+    try:
+        wall = datetime.strptime(text, "%Y-%m-%dT%H:%M")  # noqa: DTZ007 - its zone is put in below
+        return int(wall.replace(tzinfo=here.settings.timezone).timestamp() * 1000) + 59_999
+    except (ValueError, OverflowError):
+        return None
+
+
+def _as_sent(sought: str) -> str:
+    """What of a number stands in a body, however it is spelled: its last ten digits; anything else as it is."""
+    number = phone(sought)
+    return number[-10:] if len(number) > 9 and number.isdigit() and not sought.isdigit() else sought
 
 
 @bp.get("/inbox/<int:id>")

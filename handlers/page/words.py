@@ -18,6 +18,14 @@ DISPOSITIONS = {
     "unknown": "итог неизвестен",
 }
 
+# What a search may ask for: a disposition, or one of calllog/search.py's own.
+RESULTS = {
+    "missed_all": "пропущен: входящий без ответа",
+    "open": "не завершён",
+    **{code: name for code, name in DISPOSITIONS.items() if code},
+    "missed": "никто не ответил (входящий)",
+}
+
 REASONS = {
     "": "не названа",
     "normal": "обычное завершение",

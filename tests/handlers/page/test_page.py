@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,6 @@ import requests
 import models
 import schemas
 from app import create_app
-from calllog import database, reading
-from calllog.asking import Desk
-from calllog.reading import Wanted, search
 from config import FeedSettings, Settings
 from handlers.page import shown
 from handlers.page import views as page
@@ -28,7 +24,7 @@ from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, REFUSED, Outcome, looking
 from schemas import event as words
 from schemas.event import CallEvent
 from schemas.reading import Delivery
-from tests.rig.node import Node, end, ring
+from tests.rig.node import Node
 from tests.rig.service import ROOT, Service, until
 
 PASSWORD = "пароль: страницы"
@@ -320,6 +316,15 @@ def test_a_call_of_the_last_day_is_found(service: Service):
         assert (f'id="call-{row["id"]}"' in text) is found
 
 
+def test_a_search_says_how_many_it_found_and_reads_the_links_of_before(service: Service):
+    text = look(service, "/calls", params={"sought": "9613"}).text
+    assert "Найдено: <b>1</b>." in text
+    assert look(service, "/calls", params={"ext": "105", "missed": "1"}).text.count("Таких звонков нет.") == 1
+    strange = look(service, "/calls", params={"from": "25:00", "longer": "час", "since": "вчера"}).text
+    for what in ("«25:00»", "«час»", "«вчера»"):
+        assert f"{what} не учтено" in strange
+
+
 def test_a_refused_notification_is_explained(service: Service):
     said = look(service, "/inbox/2").text
     assert "строка 2, столбец 1" in said
@@ -369,8 +374,11 @@ def test_what_is_not_there_is_a_404(path: str, service: Service):
 @pytest.mark.parametrize(
     ("path", "names"),
     [
-        ("/calls", "sought ext since until direction provider missed before"),
-        ("/inbox", "state feed before"),
+        (
+            "/calls",
+            "sought employee since until from to longer shorter line result source direction provider missed before",
+        ),
+        ("/inbox", "state feed before sought at"),
         ("/calls/1", "from"),
         ("/dead", "replayed"),
     ],
@@ -543,92 +551,6 @@ def test_a_page_of_a_hostile_call_is_no_flood(service: Service):
     assert "\u202e" not in page.text
 
 
-# ------------------------------------------------------------------------------------------------------ the calls
-
-
-@pytest.fixture
-def node(tmp_path: Path, database_url: str) -> Node:
-    database.upgrade(database_url, lambda line: None)
-    node = Node(tmp_path, database_url)
-    for number in range(1, 31):
-        told = ring(f"{number:04}", start_time=f"2024-03-{number:02} 10:00:00")
-        node.deliver(**{**told, "calling_phone_number": f"7920111{number:04}"})
-    told = end("0007", extension_phone_number="102")
-    node.deliver("rec", **{**told, "start_time": "2024-03-07 10:00:00", "calling_phone_number": "79201110007"})
-    node.forward()
-    node.forwarder.close()
-    return node
-
-
-def found(node: Node, limit: int = 50, **wanted: Any) -> list[str]:
-    """Ids of the calls that are found, from all pages."""
-    asked, wanted_now, ids = Desk(node.settings.database_url), Wanted(**wanted), []
-    for _ in range(100):
-        page = asked.ask(search, wanted_now, limit)
-        ids += [row["provider_call_id"] for row in page.calls]
-        if page.on is None:
-            return ids
-        wanted_now = wanted_now._replace(before=page.on)
-    raise AssertionError("pages without end")
-
-
-ALL = [f"{number:04}" for number in range(30, 0, -1)]
-
-
-def test_a_call_dated_2099_hides_no_other_and_stands_where_it_was_received(node: Node):
-    received = int(datetime(2024, 3, 2, 6, 0, tzinfo=UTC).timestamp() * 1000)
-    for number in range(60):  # more than a page
-        node.deliver("in", received, **ring(f"9{number:03}", start_time="2099-03-01 10:00:00"))
-    node.forward()
-    node.forwarder.close()
-    known = datetime(2024, 3, 31, 0, 0)
-    assert found(node)[:60] == [f"9{number:03}" for number in range(59, -1, -1)]  # by their own word
-    place = found(node, latest=known)
-    assert [call for call in place if not call.startswith("9")] == ALL
-    assert place[:29] == ALL[:29]
-    assert len(place) == len(set(place)) == 90
-    assert found(node, 7, latest=known) == place
-    assert found(node, missed=True, latest=known) == []
-    assert found(node, sought="9003", latest=known) == ["9003"]
-    assert "9003" not in found(node, since=datetime(2024, 3, 5), latest=known)
-    assert "9003" in found(node, until=datetime(2024, 3, 5), latest=known)
-
-
-def test_calls_are_found_by_what_a_person_remembers(node: Node):
-    assert found(node) == ALL
-    for spelled in ("79201110005", "+7 (920) 111-00-05", "8 920 111 00 05", "9201110005", "0005"):
-        assert found(node, sought=spelled) == ["0005"]
-    assert found(node, sought="0", ext="102") == []
-    assert found(node, ext="102") == found(node, ext="102", direction="in", provider="uis") == ["0007"]
-    assert found(node, direction="out") == found(node, missed=True) == found(node, provider="mtt") == []
-    assert found(node, since=datetime(2024, 3, 29)) == ["0030", "0029"]
-    assert found(node, since=datetime(2024, 3, 3), until=datetime(2024, 3, 4, 23, 59, 59)) == ["0004", "0003"]
-
-
-@pytest.mark.parametrize("limit", [1, 7, 30])
-def test_pages_hold_every_call_once(limit: int, node: Node):
-    assert found(node, limit) == ALL
-
-
-def test_a_question_looks_through_so_many_calls_and_says_where_to_go_on(node: Node, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reading, "SEARCHED", 10)
-    first = Desk(node.settings.database_url).ask(search, Wanted(ext="", provider="mtt"))
-    assert (first.calls, first.looked_to) == ([], datetime(2024, 3, 20, 10))
-    assert list(dict.fromkeys(found(node, direction="in"))) == ALL
-    assert "0007" in found(node, since=datetime(2024, 3, 1), until=datetime(2024, 3, 30))
-
-
-def test_a_number_is_looked_up_in_its_index(node: Node):
-    if node.settings.database_url.startswith("sqlite"):
-        db = database.open_database(node.settings.database_url)
-        with db.connection_context():
-            for column, index in (("client_number", "calls_client_number"), ("employee_ext", "calls_employee_ext")):
-                sql = f"EXPLAIN QUERY PLAN SELECT id FROM calls WHERE {column} = 'x' ORDER BY rowid DESC LIMIT 5"
-                plan = " ".join(str(row[3]) for row in db.execute_sql(sql))
-                assert index in plan
-                assert "TEMP B-TREE" not in plan
-
-
 # ------------------------------------------------------------------------------------------------------ the inbox
 
 
@@ -652,3 +574,26 @@ def test_a_list_of_deliveries_looks_through_so_many_and_says_where_to_go_on(
     assert [row.id for row in box.browse(DEAD)[0]] == [2]  # they have an index: all are looked through
     assert box.browse(FORWARDED, limit=2)[1] == 24
     assert [row.id for row in box.browse(before=24, limit=2)[0]] == [23, 22]
+
+
+def test_a_delivery_is_found_by_what_stands_in_it_and_by_its_time(tmp_path: Path):
+    node = Node(tmp_path, "sqlite:///none.db")
+    for number in range(1, 21):
+        body = json.dumps({"call": 100 + number, "name": "Анна" if number == 7 else ""}, ensure_ascii=False).encode()
+        node.inbox.put(
+            Delivery("uis", "in", body, query=f"q={number}q", received_at=60_000 * number), Outcome(FORWARDED)
+        )
+    box = node.inbox
+    assert [row.id for row in box.browse(text="107")[0]] == [row.id for row in box.browse(text="Анна")[0]] == [7]
+    assert [row.id for row in box.browse(text="q=9q")[0]] == [9]
+    assert box.browse(text="%") == ([], None)
+    assert [box.received_until(60_000 * at) for at in (0, 1, 7, 99)] == [0, 1, 7, 20]
+    assert box.received_until(60_000 * 7 + 59_999) == 7
+
+
+def test_a_notification_is_found_by_number_call_and_time(service: Service):
+    for sought in ("+7 (920) 111-96-13", "79201119613", "4101"):
+        assert 'id="delivery-1"' in look(service, "/inbox", params={"sought": sought}).text
+    assert "Таких уведомлений нет." in look(service, "/inbox", params={"sought": "4101", "state": "ignored"}).text
+    assert 'id="delivery-1"' in look(service, "/inbox", params={"sought": "4101", "at": "2099-01-01T00:00"}).text
+    assert 'id="delivery-1"' not in look(service, "/inbox", params={"sought": "4101", "at": "2020-01-01T00:00"}).text
