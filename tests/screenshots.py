@@ -17,8 +17,8 @@ BROKEN = """{"notification_name":"Входящий звонок",
 "call_session_id":2846103901,
 "calling_phone_number":"79031112233"}"""
 SHOTS = (
-    ("now", "/", 1280, 900, False),
-    ("now-phone", "/", 390, 844, True),
+    ("service", "/service", 1280, 900, False),
+    ("service-phone", "/service", 390, 844, True),
     ("letter", "/inbox/{broken}", 1280, 740, False),
     ("dead", "/dead", 1280, 600, False),
     ("call", "/calls/{call}", 1280, 700, False),

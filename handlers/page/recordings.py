@@ -23,4 +23,4 @@ def confirm_recordings() -> Response:
     log.info(
         "the operator page: recordings of %s at %r are links, %d deliveries are understood again", feed, host, count
     )
-    return Response(status=303, headers={"Location": url_for("page.index", replayed=count)})
+    return Response(status=303, headers={"Location": url_for("page.service", replayed=count)})

@@ -91,14 +91,20 @@ def latest(here: Connector) -> datetime:
 
 
 @bp.get("/")
-def index() -> str:
-    """How things are now."""
+def index() -> Response:
+    """The page that a person lands on."""
+    return Response(status=302, headers={"Location": url_for("page.service")})
+
+
+@bp.get("/service")
+def service() -> str:
+    """How the connector is now."""
     here = connector()
     found, away = ask(search, Wanted(latest=latest(here)), 10)
     state = node_state(here.settings, here.inbox)
     rows, _ = here.inbox.browse(limit=10)
     return render_template(
-        "now.html",
+        "service.html",
         now=state,
         feeds=_feeds(here, state),
         proposed=proposed(here.settings, here.inbox, here.settings.feeds),

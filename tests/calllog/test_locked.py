@@ -99,7 +99,7 @@ def test_who_holds_the_lock_is_named_where_the_account_may_see_it(service: Servi
             checked = service.flask("check", check=False)
             assert checked.returncode == 1
             assert f"1 calls wait, locked by {named}" in checked.stdout
-            page = service.get("/", auth=("", "a-long-enough-word")).text
+            page = service.get("/service", auth=("", "a-long-enough-word")).text
             assert named in page
     finally:
         mariadb.execute("REVOKE PROCESS ON *.* FROM calls@'127.0.0.1'")

@@ -92,4 +92,4 @@ def test_what_should_succeed_every_night_is_told_when_it_does_not(task: str, tmp
 
 
 def page(service: Service) -> str:
-    return service.get("/", auth=("operator", "p")).text
+    return service.get("/service", auth=("operator", "p")).text

@@ -101,7 +101,7 @@ def test_the_first_host_of_an_xvb_is_proposed_and_confirmed_once(tmp_path: Path)
         service.start()
         completed("call-1")
         assert service.call("call-1", 1)["recording_url"] == ""
-        assert "pbx-7.example.org" in look(service, "/")
+        assert "pbx-7.example.org" in look(service, "/service")
         form, proof = {"feed": "xvb", "host": "pbx-7.example.org"}, {"Sec-Fetch-Site": "same-origin"}
         forged = {**form, "host": "evil.example"}
         for data, headers, status in ((form, {}, 403), (forged, proof, 400), (form, proof, 200)):
@@ -112,7 +112,7 @@ def test_the_first_host_of_an_xvb_is_proposed_and_confirmed_once(tmp_path: Path)
         until(lambda: service.call("call-1", 1)["recording_url"] == link, "the link that came before is one now")
         completed("call-2", "https://evil.example/2.mp3")
         assert service.call("call-2", 1)["recording_url"] == ""
-        assert "evil.example" not in look(service, "/").partition("Последние уведомления")[0]
+        assert "evil.example" not in look(service, "/service").partition("Последние уведомления")[0]
 
 
 def test_the_host_of_xvb_url_is_known(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_it_is_shown_and_counted_and_no_command_fails_on_it(service: Service, tm
     secret = arrived(service, hook("2", "CreateIncCall", Caller="79997776655"))
     set_aside(service, 2)
 
-    for path in ("/", "/inbox", "/inbox?feed=telfin", "/dead", f"/inbox/{id}"):
+    for path in ("/service", "/inbox", "/inbox?feed=telfin", "/dead", f"/inbox/{id}"):
         page = service.get(path.partition("?")[0], params={"feed": "telfin"}, auth=("", PASSWORD))
         assert (page.status_code, "telfin" in page.text) == (200, True), path
     assert "поток не этой версии" in page.text

@@ -115,7 +115,7 @@ def test_four_years_ahead_deletes_and_drops_nothing_and_everything_is_forwarded(
     metrics = clocked.get("/metrics").text
     assert "connector_clock_doubted 1.0" in metrics
     assert "connector_purge_refused 1.0" in metrics
-    seen = clocked.get("/", auth=("operator", "p")).text
+    seen = clocked.get("/service", auth=("operator", "p")).text
     assert "Часам сервера нельзя верить: <code>it was set ahead" in seen
     assert "<code>pbx-connector purge</code> ничего не удалил" in seen
     checked = clocked.flask("check", check=False)

@@ -29,7 +29,7 @@ from tests.rig.service import ROOT, Service, until
 
 PASSWORD = "пароль: страницы"
 IN = "/hs/UIScom/in"
-PAGES = ("/", "/calls", "/inbox", "/dead", "/calls/1", "/inbox/1")
+PAGES = ("/", "/service", "/calls", "/inbox", "/dead", "/calls/1", "/inbox/1")
 NO_COMMA = '{"direction":"in"\n"call_session_id":%d}'
 
 
@@ -211,18 +211,18 @@ def test_a_browser_that_once_gave_the_password_is_not_locked_by_a_stranger_besid
 def test_the_cookie_is_for_this_page_alone_and_void_under_another_password(tmp_path: Path):
     with Service(tmp_path / "s", OPERATOR_PASSWORD=PASSWORD, PUBLIC_URL="https://calls.example.ru") as service:
         service.start()
-        answer = requests.get(service.url, auth=RIGHT, timeout=30)
+        answer = requests.get(service.url + "/service", auth=RIGHT, timeout=30)
         given = answer.headers["Set-Cookie"]
         for part in ("HttpOnly", "SameSite=Strict", "Secure", "Path=/"):
             assert part in given
         cookie = {"Cookie": given.partition(";")[0]}
-        again = requests.get(service.url, auth=RIGHT, headers=cookie, timeout=30)
+        again = requests.get(service.url + "/service", auth=RIGHT, headers=cookie, timeout=30)
         assert "Set-Cookie" not in again.headers
-        assert "Set-Cookie" not in requests.get(service.url, auth=("", "x"), timeout=30).headers
+        assert "Set-Cookie" not in requests.get(service.url + "/service", auth=("", "x"), timeout=30).headers
         service.stop()
         service.environment["OPERATOR_PASSWORD"] = "another-password"
         service.start()
-        again = requests.get(service.url, auth=("", "another-password"), headers=cookie, timeout=30)
+        again = requests.get(service.url + "/service", auth=("", "another-password"), headers=cookie, timeout=30)
         assert "Set-Cookie" in again.headers
 
 
@@ -352,13 +352,13 @@ def test_without_a_call_log_the_page_shows_the_inbox(tmp_path: Path):
     with Service(tmp_path, OPERATOR_PASSWORD=PASSWORD) as service:
         service.start(upgrade=False)
         service.post(IN, '{"call_session_id": 1, "direction": "in"}')
-        for path in ("/", "/calls"):
+        for path in ("/service", "/calls"):
             said = look(service, path)
             assert said.status_code == 200
             assert "Журнал звонков сейчас не отвечает" in said.text
-        assert "/inbox/1" in look(service, "/").text
+        assert "/inbox/1" in look(service, "/service").text
         assert "Журнал звонков не отвечает" in look(service, "/calls/1").text
-        until(lambda: "run pbx-connector db upgrade" in look(service, "/").text, "the page says what to do")
+        until(lambda: "run pbx-connector db upgrade" in look(service, "/service").text, "the page says what to do")
         assert look(service, "/inbox/1").status_code == 200
 
 
@@ -415,7 +415,7 @@ def test_tabs_leave_a_place_at_the_desk_for_1c(service: Service, tmp_path: Path)
     try:
         assert asked.wait(30)
         assert here.desk.ask(lambda database: 5) == 5
-        said = client.get("/", auth=("", PASSWORD))
+        said = client.get("/service", auth=("", PASSWORD))
         assert "Журнал звонков сейчас не отвечает" in said.text
     finally:
         answered.set()

@@ -98,7 +98,7 @@ def test_a_notification_is_seen_as_it_arrives_and_nothing_is_reloaded(service: S
 
 
 def test_why_a_broken_notification_is_refused_is_found_from_the_page_alone(service: Service, browser: Browser):
-    browser.get(service.url + "/")
+    browser.get(service.url + "/service")
     service.post(IN, BROKEN % 501)
     until(lambda: browser.find_elements(By.LINK_TEXT, "что менять"), "the page tells that something is dead")
     click(browser, By.LINK_TEXT, "что менять")
@@ -171,7 +171,7 @@ def test_what_a_person_does_is_left_alone(service: Service, browser: Browser):
 
 
 def test_a_lost_connection_is_said_and_mended(service: Service, browser: Browser):
-    browser.get(service.url + "/")
+    browser.get(service.url + "/service")
     browser.offline(True)
     try:
         shows(browser, "Нет связи с коннектором")
@@ -245,7 +245,7 @@ def test_no_page_is_wider_than_its_screen(width: int, service: Service, browser:
     service.post(IN, json.dumps({"call_session_id": 777, "direction": "in", "scenario_name": "Ж" * 255}))
     service.post(IN, "W" * 3000)
     for path in (
-        "/",
+        "/service",
         "/calls",
         f"/calls/{call['id']}",
         "/inbox",
@@ -261,7 +261,7 @@ def test_no_page_is_wider_than_its_screen(width: int, service: Service, browser:
 
 
 def test_the_keyboard_reaches_everything_and_everything_has_a_name(service: Service, browser: Browser):
-    for path in ("/", "/calls", "/inbox", "/dead"):
+    for path in ("/service", "/calls", "/inbox", "/dead"):
         browser.get(service.url + path)
         assert len(browser.find_elements(By.TAG_NAME, "h1")) == 1
         nameless = browser.execute_script(
@@ -395,7 +395,7 @@ def test_nothing_that_is_sent_is_executed_and_all_of_it_is_seen(attack: str, bro
         assert {DEAD, FORWARDED} <= states
         told = ""
         paths = [
-            "/",
+            "/service",
             "/calls",
             "/inbox",
             "/dead",
