@@ -40,7 +40,6 @@ from inbox.judge import DAY, understood
 from inbox.links import with_known_links
 from inbox.state import node_state
 from inbox.watch import CallLogNote, Watch
-from models import Position
 from schemas.event import CallEvent
 from schemas.reading import Delivery
 from upkeep.forgotten import Forgotten
@@ -383,7 +382,7 @@ class Forwarder:
             outcome = Outcome(DEAD, reason, f"{BEYOND[reason]} {event.provider_call_id}{hint}") if reason else None
             if delivery:
                 settled.append((delivery, outcome or Outcome(FORWARDED, event_key=event.event_key)))
-        tally = self._settle(settled, applied.position)
+        tally = self._settle(settled, applied)
         tally.changed = applied.changed
         return tally
 
@@ -396,10 +395,12 @@ class Forwarder:
         log.error("the end of call %s cannot be written", event.provider_call_id, exc_info=fault)
         return Tally()
 
-    def _settle(self, settled: Settled, position: Position | None = None) -> Tally:
+    def _settle(self, settled: Settled, applied: Applied | None = None) -> Tally:
         """4. In the inbox; logged, and counted."""
-        if settled:
-            self.inbox.settle(settled, position)
+        if applied:
+            self.inbox.settle(settled, applied.position, applied.ended)
+        elif settled:
+            self.inbox.settle(settled)
         for delivery, outcome in settled:
             _log(delivery, outcome)
         if any(outcome.reason == FORGOTTEN for _, outcome in settled):

@@ -49,11 +49,12 @@ class TooMuch(Exception):
 @dataclass(slots=True)
 class Applied:
     """What a batch did: the new position, the numbers of the events that are beyond what a call may have, each with the
-    reason, changed calls."""
+    reason, changed calls, and (direction, disposition) of each call that ended in it."""
 
     position: Position
     surplus: dict[int, str] = field(default_factory=dict)
     changed: int = 0
+    ended: list[tuple[str, str]] = field(default_factory=list)
 
 
 @lru_cache(maxsize=1024)
@@ -356,7 +357,7 @@ class _Batch:
     ) -> Applied:
         columns = models.columns(Calls)
         last, _, incarnation = self.counter(known)  # the counter's row is the last lock
-        changed = []
+        changed, ended = [], []
         for old in rows.values():
             call = folded.get(old["id"])
             if call is None:
@@ -367,12 +368,14 @@ class _Batch:
                 last += 1
                 numbered = {"change_no": last, "updated_at": wall(self.now, self.zone)}
                 changed.append(tuple(numbered.get(name, value) for name, value in zip(columns, row, strict=True)))
+                if old["state"] != "ended" == call.columns["state"]:
+                    ended.append((call.columns["direction"], call.columns["disposition"]))
         insert(self.db, Calls, columns, changed, "replace")
         self.db.execute_sql(
             f"UPDATE change_counter SET change_no = {self.db.param}, last_id = {self.db.param} WHERE id = 1",
             (last, self.last_id),
         )
-        return Applied(Position(last, incarnation, past=known.past), surplus, len(changed))
+        return Applied(Position(last, incarnation, past=known.past), surplus, len(changed), ended)
 
 
 def _fold(events: Iterable[CallEvent]) -> Call:

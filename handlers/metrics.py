@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flask import Blueprint, Response
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
@@ -15,10 +15,12 @@ from config import Settings
 from handlers.access import STRANGERS, api_refusal, client_address, parsed
 from handlers.answers import connector, on_inbox_error
 from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, REFUSED, REPLACED, TROUBLE, Inbox, Unavailable, now
+from inbox.deliveries import TO_ROW_SECONDS
 from inbox.file import NGINX, NO_CONNECTIONS_LEFT, TOO_MANY_CONNECTIONS
 from inbox.orders import NOT_ALLOWED, OVER_LIMIT
 from inbox.state import Probe, node_state
 from inbox.watch import TROUBLES
+from schemas.event import DIRECTIONS, DISPOSITIONS
 
 bp = Blueprint("metrics", __name__)
 
@@ -80,6 +82,10 @@ class Tables(Collector):
         yield _counter("refusals", "Requests that were refused and not kept.", FEED_REASON, refusals)
         size = {(feed,): 0 for feed in feeds} | {(feed,): bytes for feed, bytes in state.received_bytes.items()}
         yield _counter("received_bytes", "Bytes of the disk that deliveries took, about.", FEED, size)
+        ended = {(direction, disposition): 0 for direction in DIRECTIONS for disposition in DISPOSITIONS if disposition}
+        ended |= {tuple(name.split(":")): total for name, total in state.ended_calls.items()}  # type: ignore[misc]
+        yield _counter("calls_ended", "Calls that have ended.", ("direction", "disposition"), ended)
+        yield _to_row(state.to_row)
         yield _gauge("last_delivery_timestamp_seconds", "When the feed's last delivery was stored.", FEED, last)
         yield _gauge("feed_silent", "1: silent for longer than its <FEED>_SILENCE_MINUTES.", FEED, silent)
         yield _gauge("dead_letters", "Dead letters that there are now.", FEED_REASON, dead)
@@ -128,6 +134,17 @@ def _counter(name: str, what: str, labels: tuple[str, ...], values: Mapping[Any,
 
 def _gauge(name: str, what: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Metric:
     return _filled(GaugeMetricFamily(f"connector_{name}", what, labels=labels), values)
+
+
+def _to_row(counted: Mapping[str, int]) -> Metric:
+    buckets, total = [], 0
+    for most in (*TO_ROW_SECONDS, "more"):
+        total += counted.get(str(most), 0)
+        buckets.append(("+Inf" if most == "more" else str(most), total))
+    what = "Seconds from a delivery's receipt to its row in the call log."
+    metric = HistogramMetricFamily("connector_to_row_seconds", what)
+    metric.add_metric([], buckets, sum_value=counted.get("sum", 0) / 1000)
+    return metric
 
 
 def _filled(metric: CounterMetricFamily | GaugeMetricFamily, values: Mapping[Any, float]) -> Metric:

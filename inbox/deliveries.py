@@ -5,7 +5,8 @@ import heapq
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,11 @@ OUR_FAULT = (
 
 COLUMNS = "feed, route, method, query, content_type, declared_length, client_address, received_at, body, key_hash"
 BYTES = "bytes:"  # and a feed: the fact that has its received bytes
+ENDED = "ended:"  # and direction:disposition: calls that have ended so
+TO_ROW = (
+    "to_row:"  # and a key of TO_ROW_SECONDS, or `more`: deliveries that took so long to their row; `sum`: milliseconds
+)
+TO_ROW_SECONDS = (1, 2, 5, 10, 30, 60, 300, 3600)
 ROW_BYTES = 300  # of a delivery beside its body and query, about
 COST = 1000  # of forwarding a delivery beside its bytes, in bytes: by what feeds take turns
 # The feeds of which something waits, each found by one step in the index however many there are.
@@ -94,9 +100,14 @@ class Deliveries:
             where, values = f"{where} AND id NOT IN (SELECT value FROM json_each(?))", [feed, json.dumps(list(but))]
         return self._stored(where, (*values, most), "id LIMIT ?", "deliveries INDEXED BY deliveries_turn")
 
-    def settle(self, outcomes: list[tuple[Delivery, Outcome]], position: Position | None = None) -> None:
-        """Mark deliveries forwarded, ignored or dead, and remember the call log's position. Not synced: forwarding twice
-        changes nothing."""
+    def settle(
+        self,
+        outcomes: list[tuple[Delivery, Outcome]],
+        position: Position | None = None,
+        ended: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Mark deliveries forwarded, ignored or dead, remember the call log's position, and count the calls that have ended
+        by (direction, disposition). Not synced: forwarding twice changes nothing."""
         at = now()
         with self._file.writing() as db:
             db.executemany(
@@ -108,6 +119,7 @@ class Deliveries:
                 [(d.id,) for d, o in outcomes if o.reason == FORGOTTEN],
             )
             count(db, [(d.feed, o, d.received_at) for d, o in outcomes])
+            add_up(db, _measured([at - d.received_at for d, o in outcomes if o.state == FORWARDED], ended))
             if position is not None:
                 remember(db, "position", json.dumps([position.change_no, position.incarnation, position.past]))
 
@@ -293,14 +305,28 @@ def count(db: sqlite3.Connection, rows: Iterable[tuple[str, Outcome, int]]) -> N
 
 
 def count_bytes(db: sqlite3.Connection, deliveries: Iterable[Delivery]) -> None:
-    """Count what each feed's deliveries take of the disk: facts, because the release before takes every counter for a
-    number of deliveries."""
-    total: dict[str, int] = {}
+    """Count what each feed's deliveries take of the disk."""
+    total: Counter[str] = Counter()
     for one in deliveries:
-        total[one.feed] = total.get(one.feed, 0) + len(one.body) + len(one.query) + ROW_BYTES
+        total[f"{BYTES}{one.feed}"] += len(one.body) + len(one.query) + ROW_BYTES
+    add_up(db, total)
+
+
+def _measured(waits: list[int], ended: Iterable[tuple[str, str]]) -> Counter[str]:
+    """What the forwarder's metrics are made of: how long deliveries took from their receipt to their row (milliseconds),
+    and the calls that have ended."""
+    total = Counter(f"{ENDED}{direction}:{disposition}" for direction, disposition in ended)
+    for wait in waits:
+        total[f"{TO_ROW}{next((most for most in TO_ROW_SECONDS if wait <= most * 1000), 'more')}"] += 1
+        total[f"{TO_ROW}sum"] += max(0, wait)
+    return total
+
+
+def add_up(db: sqlite3.Connection, amounts: Mapping[str, int]) -> None:
+    """Facts that only grow: no counters, because the release before takes every counter for a number of deliveries."""
     db.executemany(
         "INSERT INTO facts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-        [(f"{BYTES}{feed}", size) for feed, size in total.items()],
+        list(amounts.items()),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
-from inbox.deliveries import BYTES, DEAD, RECEIVED, REFUSED, Stored
+from inbox.deliveries import DEAD, RECEIVED, REFUSED, Stored
 from inbox.file import BUSY_MS, TROUBLE, USER_VERSION, InboxFile
 
 MOST_SEARCHED = 5000  # deliveries that one question of a person looks through
@@ -61,11 +61,10 @@ class Look:
     dead: list[tuple[str, str, int]]
     facts: dict[str, str]
 
-    @property
-    def received_bytes(self) -> dict[str, int]:
-        """Feed -> bytes that its deliveries took of the disk, about; those that are gone again too."""
-        found = {name.removeprefix(BYTES): value for name, value in self.facts.items() if name.startswith(BYTES)}
-        return {feed: int(value) for feed, value in found.items()}
+    def amounts(self, of: str) -> dict[str, int]:
+        """What was added up under names that begin so, by the rest of the name. Of BYTES: about what each feed's deliveries
+        took of the disk, those that are gone again too."""
+        return {name.removeprefix(of): int(value) for name, value in self.facts.items() if name.startswith(of)}
 
     @property
     def last_deliveries(self) -> dict[str, int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from calllog import database
 from config import Settings
 from inbox import UNKNOWN_FEED, Inbox, Unavailable, clock, now
+from inbox.deliveries import BYTES, ENDED, TO_ROW
 
 # The disk is low when less is left than a tenth of it, and less than this. A delivery with a body of 750 bytes takes 1 KiB
 # of the inbox, and with an SQLite call log 1 KiB of that: at 100,000 a day 5 GiB last three weeks, a tenth of the smallest
@@ -126,7 +127,9 @@ class NodeState:
     dead: list[tuple[str, str, int]]  # (feed, reason, how many)
     counters: list[tuple[str, str, str, int, int, str]]  # as Inbox.counters
     last_deliveries: dict[str, int]
-    received_bytes: dict[str, int]
+    received_bytes: dict[str, int]  # by feed
+    ended_calls: dict[str, int]  # by direction:disposition
+    to_row: dict[str, int]  # deliveries by how long they took to their row: keys as of inbox.deliveries.TO_ROW
     silent_feeds: list[str]  # nobody while the clock is doubted
     tasks: list[Task]
     purge_refused: str  # why pbx-connector purge deleted nothing the last time, in a sentence
@@ -167,7 +170,9 @@ def node_state(settings: Settings, inbox: Inbox) -> NodeState:
         dead=look.dead,
         counters=look.counters,
         last_deliveries=look.last_deliveries,
-        received_bytes=look.received_bytes,
+        received_bytes=look.amounts(BYTES),
+        ended_calls=look.amounts(ENDED),
+        to_row=look.amounts(TO_ROW),
         silent_feeds=[] if doubt else _silent(settings, look.last_deliveries),
         clock_doubt=doubt,
         tasks=_tasks(look.facts, inbox.file.made_at(), doubt),

@@ -1,12 +1,15 @@
 """/metrics: counted from the tables, whatever is broken; the alerts built on it; feeds that fall silent; a low disk."""
 
 import ipaddress
+import json
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 import app
@@ -19,7 +22,7 @@ from inbox.state import LOW_BYTES, Disk
 from schemas.reading import Delivery
 from tests.rig import needs
 from tests.rig.node import Node
-from tests.rig.service import ROOT, Service, until
+from tests.rig.service import ROOT, Service, free_port, until
 
 ALERTS = (ROOT / "deploy" / "alerts.yml").read_text(encoding="utf-8")
 NAMES = re.findall(r"- alert: (\w+)", ALERTS)
@@ -91,6 +94,7 @@ def test_what_was_sent_is_counted_from_the_tables_and_outlives_every_process(tmp
         "connector_call_log_schema_differs": 0,
     }.items():
         assert said.get(name) == value, name
+    assert said['connector_to_row_seconds_bucket{le="+Inf"}'] == said["connector_to_row_seconds_count"] == 3
     assert said['connector_last_delivery_timestamp_seconds{feed="uis"}'] > 1_700_000_000
     bodies = 3 * len('{"call_session_id": 1, "direction": "in"}') + len("[{}")
     assert said['connector_received_bytes_total{feed="uis"}'] == 5 * ROW_BYTES + bodies
@@ -243,6 +247,55 @@ def test_every_alert_counts_what_is_exposed_and_every_metric_is_in_the_contract(
     assert [name for name in exposed if f"`{name}" not in contract] == []
 
 
+def test_calls_are_counted_once_as_they_end_and_every_query_of_the_dashboard_finds_something(tmp_path: Path) -> None:
+    program = needs.program("prometheus", "prometheus")
+    board = json.loads((ROOT / "deploy" / "grafana.json").read_text(encoding="utf-8"))
+    with Service(tmp_path) as service:
+        service.start()
+        for id, lost in ((1, False), (2, True)):
+            body = json.dumps({
+                "call_session_id": id, "direction": "in", "calling_phone_number": "79161112233",
+                "finish_time": "2026-11-25 10:00:09", "is_lost": lost, "talk_time_duration": 0 if lost else 5,
+            })  # fmt: skip
+            for _ in range(2):  # a repeat ends nothing
+                assert service.post("/hs/UIScom/rec", body).ok
+                service.settled()
+        port = free_port()
+        config = tmp_path / "prometheus.yml"
+        config.write_text(
+            "global: {scrape_interval: 1s}\n"
+            f"scrape_configs: [{{job_name: connector, static_configs: [{{targets: ['127.0.0.1:{service.port}']}}]}}]\n"
+        )
+        storage = [f"--storage.tsdb.path={tmp_path}/tsdb", f"--web.listen-address=127.0.0.1:{port}"]
+        with (tmp_path / "prometheus.log").open("wb") as log:
+            prometheus = subprocess.Popen([program, f"--config.file={config}", *storage], stdout=log, stderr=log)
+
+        def asked(query: str) -> list[dict[str, Any]]:
+            """What Prometheus finds; nothing while it is not there yet."""
+            for name, value in (("$instance", ".*"), ("$__rate_interval", "1m")):
+                query = query.replace(name, value)
+            try:
+                answer = requests.get(f"http://127.0.0.1:{port}/api/v1/query", {"query": query}, timeout=10)
+            except requests.ConnectionError:
+                return []
+            if answer.status_code == 503:  # it is starting
+                return []
+            assert answer.ok, (query, answer.text)
+            found: list[dict[str, Any]] = answer.json()["data"]["result"]
+            return found
+
+        try:
+            until(lambda: asked('rate(connector_deliveries_total{feed="uis",outcome="dead"}[1m])'), "two scrapes")
+            ended = asked('connector_calls_ended_total{direction="in"} > 0')
+            assert {one["metric"]["disposition"]: one["value"][1] for one in ended} == {"answered": "1", "missed": "1"}
+            queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+            assert len(queries) > 10
+            assert [query for query in queries if not asked(query)] == []
+        finally:
+            prometheus.kill()
+            prometheus.wait()
+
+
 @pytest.mark.parametrize(
     "arguments", [("check", "rules", "deploy/alerts.yml"), ("test", "rules", "tests/alerts.test.yml")]
 )
@@ -259,4 +312,5 @@ def test_an_alert_is_tested_and_has_its_paragraph(name: str) -> None:
     (paragraph,) = re.findall(rf"(?ms)^### {name}\n(.*?)(?=^#|\Z)", page)
     assert "Что делать" in paragraph
     (rule,) = re.findall(rf"(?ms)- alert: {name}\n(.*?)(?=- alert|\Z)", ALERTS)
-    assert f"docs/operations.md#{name.lower()}" in rule
+    (runbook,) = re.findall(r'runbook_url: "file:///opt/pbx-connector/current/docs/operations.md#(\w+)"', rule)
+    assert runbook == name.lower()
