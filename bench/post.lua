@@ -2,7 +2,7 @@
 -- Arguments after --: the first call's number; optionally a file that holds how many requests a second all threads
 -- together may send, read ten times a second.
 local first, rate_file, threads = 0, nil, 0
-local before, after, id, last = {}, {}, 0, 0
+local before, between, after, id, last = {}, {}, {}, 0, 0
 
 function setup(thread)
   thread:set("number", threads)
@@ -13,24 +13,24 @@ end
 local NAMES = {"Основной сценарий", "Отдел продаж", "Бухгалтерия и договоры", "Ночной автоответчик"}
 local LOST = {"null", "\"Сотрудник не ответил\""}
 
--- The body around call_session_id; `n` varies every other field.
+-- The body around call_session_id and the client's number; `n` varies every other field.
 local function body(n)
   local lost = n % 5 == 0
   local talk, wait = 5 + n * 7 % 600, 3 + n % 40
-  local phone = string.format("79%09d", (n * 7919 + 201119613) % 1000000000)
   local head = string.format('{\n"Start_time":"2024-03-%02d 10:%02d:%02d.100",\n"notification_name":"Завершение звонка",\n' ..
     '"direction":"in",\n"call_session_id":', 1 + n % 28, n % 60, n * 3 % 60)
-  local tail = string.format(',\n\n"extension_phone_number":"%d",\n"contact_id": %d,\n"employee_ids":[%d],\n\n' ..
-    '"virtual_phone_number":"74951234567",\n"called_phone_number":"74951234567",\n"calling_phone_number":"%s",\n\n' ..
-    '"employee_phone_number":"79161234567",\n"total_time_duration": %d,\n"wait_time_duration": %d,\n\n' ..
+  local middle = string.format(',\n\n"extension_phone_number":"%d",\n"contact_id": %d,\n"employee_ids":[%d],\n\n' ..
+    '"virtual_phone_number":"74951234567",\n"called_phone_number":"74951234567",\n"calling_phone_number":"',
+    100 + n % 40, 50000 + n, 482911 + n % 40)
+  local tail = string.format('",\n\n"employee_phone_number":"79161234567",\n"total_time_duration": %d,\n"wait_time_duration": %d,\n\n' ..
     '"finish_time":"2024-03-%02d 10:59:%02d.800",\n"finish_reason":"%s",\n\n"is_lost":%s,\n"lost_reason":%s,\n\n' ..
     '"full_record_file_link": null,\n"wav_call_records": %s,\n\n"external_id":null,\n"call_source":"va",\n' ..
     '"contact_full_name":"Иванов Пётр %d",\n"scenario_name": "%s"\n}\n',
-    100 + n % 40, 50000 + n, 482911 + n % 40, phone, lost and wait or talk + wait, wait, 1 + n % 28, n % 60,
+    lost and wait or talk + wait, wait, 1 + n % 28, n % 60,
     lost and "no_operator" or "subscriber_disconnects", lost and "true" or "false", LOST[lost and 2 or 1],
     lost and "null" or string.format('["%08x754f91cc6554c9e7%08x"]', n * 2654435 % 4294967296, n * 40503 + 7),
     n, NAMES[1 + n % #NAMES])
-  return head, tail
+  return head, middle, tail
 end
 
 function init(args)
@@ -38,9 +38,10 @@ function init(args)
   -- ten digits, as UIS has them; each thread counts in a range of its own
   id = 1000000000 + number * 4000000000 / threads_total + first
   for n = 1, 64 do
-    local head, tail = body(n + number * 64)
+    local head, middle, tail = body(n + number * 64)
     before[n] = string.format("POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json; charset=utf-8\r\n" ..
-      "Content-Length: %d\r\n\r\n%s", wrk.path, #head + 10 + #tail, head)
+      "Content-Length: %d\r\n\r\n%s", wrk.path, #head + 10 + #middle + 11 + #tail, head)
+    between[n] = middle
     after[n] = tail
   end
   if not rate_file then delay = nil end
@@ -49,7 +50,9 @@ end
 function request()
   id = id + 1
   last = last % 64 + 1
-  return before[last] .. string.format("%.0f", id) .. after[last]
+  -- scattered, as the numbers of clients are: an index of them is met anywhere
+  local phone = string.format("79%09.0f", id * 48271 % 999999937)
+  return before[last] .. string.format("%.0f", id) .. between[last] .. phone .. after[last]
 end
 
 local ffi = require("ffi")
