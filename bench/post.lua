@@ -51,7 +51,7 @@ function request()
   id = id + 1
   last = last % 64 + 1
   -- scattered, as the numbers of clients are: an index of them is met anywhere
-  local phone = string.format("79%09.0f", id * 48271 % 999999937)
+  local phone = "79" .. string.format("%09.0f", (id + number * 123456789) % 1000000000):reverse()
   return before[last] .. string.format("%.0f", id) .. between[last] .. phone .. after[last]
 end
 
