@@ -25,10 +25,9 @@ from dataclasses import dataclass
 
 import peewee
 
-import schemas
 from calllog import overdue, restored
 from calllog.batch import Applied, Restored, TooMuch, apply, wall, write_status
-from calllog.bounds import MOST_CALL_TEXT, MOST_EVENTS, MOST_PARTIES, MOST_PAYLOAD, MOST_RECORDINGS
+from calllog.bounds import BEYOND
 from calllog.database import open_database, same_file, wait_for_locks
 from calllog.errors import Locked, holder
 from calllog.held import Held, Key
@@ -40,9 +39,11 @@ from inbox.judge import DAY, understood
 from inbox.links import with_known_links
 from inbox.state import node_state
 from inbox.watch import CallLogNote, Watch
+from models import Position
 from schemas.event import CallEvent
 from schemas.reading import Delivery
 from upkeep.forgotten import Forgotten
+from upkeep.reject import Withdrawal
 
 log = logging.getLogger("connector.forwarder")
 
@@ -57,14 +58,6 @@ STATUS_EVERY = 60.0  # seconds: feed_status
 Settled = list[tuple[Delivery, Outcome]]
 Item = tuple[Delivery | None, CallEvent]  # an event of our own has no delivery
 
-# Why an event is beyond what its call may have (calllog/batch.py).
-BEYOND = {
-    "too_many_events": f"Больше {MOST_EVENTS} событий в одном звонке",
-    "too_many_recordings": f"Больше {MOST_RECORDINGS} записей у одного звонка",
-    "too_many_legs": f"Больше {MOST_PARTIES} участников в одном звонке",
-    "call_too_large": f"Больше {MOST_CALL_TEXT} знаков в событиях одного звонка",
-    "event_too_large": f"Событие больше {MOST_PAYLOAD} байт: в журнал оно не помещается. Звонок",
-}
 CONSTANT = "похоже, в шаблоне уведомления вместо номера сессии звонка стоит постоянное значение."
 
 
@@ -124,8 +117,8 @@ class CallLog:
         """One transaction, which waits for a locked row or does not; a call log that turns out to be restored is mended
         first. Raises what batch.apply raises, but Restored."""
         db = self.database()
-        wait_for_locks(db, wait)
         while True:
+            wait_for_locks(db, wait)
             try:
                 applied = apply(
                     db, events, node=self.inbox.node(), zone=self.settings.timezone, now=now(),
@@ -137,6 +130,8 @@ class CallLog:
             else:
                 self._ensure_same(db)
                 self.note.answered()
+                if applied.late:
+                    self.note.late(applied.late)
                 return applied
 
     def check_position(self) -> None:
@@ -150,8 +145,9 @@ class CallLog:
 
     def _mend(self, db: peewee.Database, what: str) -> None:
         """The call log was restored: forward again what it lacks, and number on above what readers have seen."""
+        wait_for_locks(db, longest=True)
         count = self.inbox.requeue(lambda keys: restored.missing(db, keys))
-        position = restored.mend(db, self.inbox.position())
+        position = self._withdraw(db, restored.mend(db, self.inbox.position()))
         self.inbox.settle([], position)
         log.warning(
             "%s: it was restored or replaced; %d deliveries are forwarded again, changes go on from %d",
@@ -159,6 +155,14 @@ class CallLog:
         )  # fmt: skip
         if self.forgotten.known():
             log.warning("who was forgotten may be in the restored call log: run pbx-connector forget --again")
+
+    def _withdraw(self, db: peewee.Database, position: Position) -> Position:
+        """What was rejected leaves a restored call log again; the position after that."""
+        for feed in self.inbox.rejected_by_feed():
+            withdrawal = Withdrawal(db, self.inbox, self.settings, feed)
+            while applied := withdrawal.step(position):
+                position = applied.position
+        return position
 
     @staticmethod
     def _ensure_same(db: peewee.Database) -> None:
@@ -426,16 +430,8 @@ class Forwarder:
 
     def _end_overdue(self, db: peewee.Database) -> None:
         """Only when nothing waits: an end that was received in time may be in the inbox still."""
-        settling = {feed.provider for feed in schemas.feeds().values() if feed.settles}
         while True:
-            late = overdue.overdue(
-                db,
-                zone=self.settings.timezone,
-                now=now(),
-                expire_hours=self.settings.expire_hours,
-                settle_seconds=self.settings.settle_seconds,
-                settling=settling,
-            )
+            late = overdue.overdue(db, overdue.Terms.of(self.settings), zone=self.settings.timezone, now=now())
             if not late:
                 return
             changed = self._write_in_pieces([(None, event) for event in late], create_missing=False).changed

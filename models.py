@@ -114,7 +114,7 @@ class Calls(Table):
     direction = chars(8, "Направление: in, out, internal или пусто")
     state = chars(8, "Состояние: ringing, talking, ended")
     disposition = chars(
-        16, "Итог: answered, missed, no_answer, busy, rejected, cancelled, failed, unknown; пусто до завершения"
+        16, "Итог: answered, missed, no_answer, busy, rejected, cancelled, failed, unknown, void; пусто до завершения"
     )
     is_answered = flag("1 — разговор состоялся")
     is_missed = flag("1 — входящий, завершён, никто не ответил")

@@ -27,6 +27,7 @@ PARTS: dict[type[Table], str] = {CallLegs: "leg_key", CallRecordings: "url_hash"
 
 # Of one batch, unless it is of one call alone: more is cut before it is in memory.
 MOST_TEXT = 4_000_000  # characters of payloads, read and written
+LATE_SECONDS = 86_400  # after the last event of a call that has ended: another one is told of
 UNMEASURED = 500  # stored events that are read without asking first how long they are
 
 
@@ -49,12 +50,16 @@ class TooMuch(Exception):
 @dataclass(slots=True)
 class Applied:
     """What a batch did: the new position, the numbers of the events that are beyond what a call may have, each with the
-    reason, changed calls, and (direction, disposition) of each call that ended in it."""
+    reason, changed calls, and (direction, disposition) of each call that ended in it. `late` are the ids of those that had
+    ended LATE_SECONDS before what changed them came, `removed` the events that left, `void` the calls left without any."""
 
     position: Position
     surplus: dict[int, str] = field(default_factory=dict)
     changed: int = 0
     ended: list[tuple[str, str]] = field(default_factory=list)
+    late: list[int] = field(default_factory=list)
+    removed: int = 0
+    void: int = 0
 
 
 @lru_cache(maxsize=1024)
@@ -83,7 +88,7 @@ def apply(
     this node saw; `reach` is called with the highest change_no before the commit, whose outcome a crash may hide. Raises
     SchemaDiffers, Restored, TooMuch, Indigestible; after any other exception the batch can be tried again.
     """
-    batch = _Batch(db, node, zone, now)
+    batch = Batch(db, node, zone, now)
     try:
         with transaction(db):
             applied = batch.write(events, known, create_missing)
@@ -97,7 +102,7 @@ def apply(
 def write(db: Database, events: Sequence[CallEvent], *, node: str, zone: tzinfo, now: int) -> None:
     """The statements of a batch inside the caller's transaction, for whoever rolls it back (rehearsal.py)."""
     try:
-        _Batch(db, node, zone, now).write(events, Position(), True)
+        Batch(db, node, zone, now).write(events, Position(), True)
     except (DataError, IntegrityError) as error:
         raise Indigestible(f"{type(error).__name__}: {error}") from error
 
@@ -180,7 +185,7 @@ def parts(call: Call) -> dict[type[Table], dict[str, dict[str, Any]]]:
 # ----------------------------------------------------------------------------------------------------------- the batch
 
 
-class _Batch:
+class Batch:
     """One transaction's work; see apply."""
 
     def __init__(self, db: Database, node: str, zone: tzinfo, now: int) -> None:
@@ -210,7 +215,16 @@ class _Batch:
             )
         stored = self.stored_events([row["id"] for row in rows.values()], sum(r["events_count"] for r in rows.values()))
         surplus = self.merge(events, rows, stored)
-        folded = {row["id"]: _fold(stored[row["id"]].values()) for row in rows.values() if stored[row["id"]]}
+        folded = {row["id"]: as_call(stored[row["id"]].values()) for row in rows.values() if stored[row["id"]]}
+        return self.write_folded(rows, folded, known, surplus)
+
+    def write_folded(
+        self,
+        rows: dict[tuple[str, str], dict[str, Any]],
+        folded: dict[int, Call],
+        known: Position,
+        surplus: dict[int, str],
+    ) -> Applied:
         moved: set[int] = set()  # calls of which a part changed
         for table, key in PARTS.items():
             moved |= self.write_parts(table, key, {id: parts(call)[table] for id, call in folded.items()})
@@ -260,7 +274,7 @@ class _Batch:
         stored: dict[int, dict[str, CallEvent]] = {id: {} for id in ids}
         self.sizes = {id: Size() for id in ids}
         for id, key, payload in found:
-            stored[id][key] = event = _event(payload)
+            stored[id][key] = event = as_event(payload)
             self.sizes[id].add(event, len(payload))
         return stored
 
@@ -356,8 +370,9 @@ class _Batch:
         surplus: dict[int, str],
     ) -> Applied:
         columns = models.columns(Calls)
+        heard = columns.index("last_event_at")
         last, _, incarnation = self.counter(known)  # the counter's row is the last lock
-        changed, ended = [], []
+        changed, ended, late = [], [], []
         for old in rows.values():
             call = folded.get(old["id"])
             if call is None:
@@ -370,15 +385,24 @@ class _Batch:
                 changed.append(tuple(numbered.get(name, value) for name, value in zip(columns, row, strict=True)))
                 if old["state"] != "ended" == call.columns["state"]:
                     ended.append((call.columns["direction"], call.columns["disposition"]))
+                if old["state"] == "ended" and _long_after(old["last_event_at"], changed[-1][heard]):
+                    late.append(old["id"])
         insert(self.db, Calls, columns, changed, "replace")
         self.db.execute_sql(
             f"UPDATE change_counter SET change_no = {self.db.param}, last_id = {self.db.param} WHERE id = 1",
             (last, self.last_id),
         )
-        return Applied(Position(last, incarnation, past=known.past), surplus, len(changed), ended)
+        return Applied(Position(last, incarnation, past=known.past), surplus, len(changed), ended, late)
 
 
-def _fold(events: Iterable[CallEvent]) -> Call:
+def _long_after(before: str | None, at: str | None) -> bool:
+    if before is None or at is None:
+        return False
+    return (datetime.fromisoformat(at) - datetime.fromisoformat(before)).total_seconds() > LATE_SECONDS
+
+
+def as_call(events: Iterable[CallEvent]) -> Call:
+    """The call that the events make. Raises Indigestible."""
     try:
         return fold(events)
     except MemoryError:  # the process's fault
@@ -387,7 +411,8 @@ def _fold(events: Iterable[CallEvent]) -> Call:
         raise Indigestible(f"{type(error).__name__}: {error}") from error
 
 
-def _event(payload: str) -> CallEvent:
+def as_event(payload: str) -> CallEvent:
+    """A stored event. Raises Indigestible."""
     try:
         return CallEvent.from_payload(payload)
     except MemoryError:
@@ -404,7 +429,7 @@ def stored_events(db: Database, ids: Sequence[int]) -> dict[int, list[CallEvent]
     found: dict[int, list[CallEvent]] = {id: [] for id in ids}
     rows = CallEvents.select(CallEvents.call_id, CallEvents.payload).where(CallEvents.call_id.in_(list(ids)))
     for id, payload in rows.tuples().execute(db):
-        found[id].append(_event(payload))
+        found[id].append(as_event(payload))
     return found
 
 
@@ -418,7 +443,7 @@ def differences(
     for row in select(db, Calls, names, among(db, "id", list(events)), list(events)):
         there = dict(zip(names, row, strict=True))
         kept = {name: there[name] for name in ("id", "change_no", "updated_at")}
-        call = _fold(events[there["id"]])
+        call = as_call(events[there["id"]])
         would = dict(zip(names, as_row(Calls, {**call.columns, **kept}, zone), strict=True))
         changed = {name: (there[name], would[name]) for name in names if there[name] != would[name]}
         for table, key in PARTS.items():

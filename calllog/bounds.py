@@ -7,6 +7,15 @@ MOST_EVENTS, MOST_RECORDINGS, MOST_PARTIES = 1000, 200, 500  # parties: legs are
 MOST_CALL_TEXT = 2_000_000  # characters of its payloads
 MOST_PAYLOAD = 65_535  # bytes: the column is a TEXT
 
+# Why an event is beyond what its call may have: the reason of its dead letter, and how its sentence begins.
+BEYOND = {
+    "too_many_events": f"Больше {MOST_EVENTS} событий в одном звонке",
+    "too_many_recordings": f"Больше {MOST_RECORDINGS} записей у одного звонка",
+    "too_many_legs": f"Больше {MOST_PARTIES} участников в одном звонке",
+    "call_too_large": f"Больше {MOST_CALL_TEXT} знаков в событиях одного звонка",
+    "event_too_large": f"Событие больше {MOST_PAYLOAD} байт: в журнал оно не помещается. Звонок",
+}
+
 
 class Size:
     """How much of what is bounded a call has."""

@@ -27,6 +27,9 @@ class SqliteCallLog(SqliteDatabase):
         super().__init__(f"{path.absolute().as_uri()}?mode={mode}", uri=True, factory=Connection, **options)
 
     def _initialize_connection(self, conn: Any) -> None:
+        conn.execute(
+            "PRAGMA schema_version"
+        )  # a file that was restored is made WAL just now, and has its -wal from here on
         conn.identity = identity(self.path)
 
 

@@ -1,13 +1,16 @@
 """Calls whose end never came: the events that the forwarder adds itself."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import tzinfo
-from typing import Any
+from typing import Any, Self
 
 from peewee import Database, fn
 
-from calllog.batch import UNMEASURED, stored_events, wall
+import schemas
+from calllog.batch import UNMEASURED, as_call, stored_events, wall
 from calllog.fold import settles_at
+from config import Settings
 from models import CallEvents, Calls
 from schemas.event import EXPIRED, HANGUP, SETTLED, SILENCES, CallEvent
 from schemas.reading import KEY_VERSION, sha256
@@ -16,32 +19,53 @@ MOST = 500  # events at a time
 PAGE = 200  # calls that are looked at at once
 
 
-def overdue(
-    db: Database, *, zone: tzinfo, now: int, expire_hours: float, settle_seconds: int, settling: Iterable[str]
-) -> list[CallEvent]:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """After what silence a call is over: EXPIRE_HOURS; SETTLE_SECONDS with one of the `settling` providers."""
+
+    expire_hours: float
+    settle_seconds: int
+    settling: Collection[str]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """This node's."""
+        settling = {feed.provider for feed in schemas.feeds().values() if feed.settles}
+        return cls(settings.expire_hours, settings.settle_seconds, settling)
+
+    def expired(self, events: list[CallEvent], now: int) -> CallEvent | None:
+        """`expired`, EXPIRE_HOURS after the last of an open call's events."""
+        expires = int(self.expire_hours * 3_600_000)
+        late = max(event.received_at for event in events) + expires <= now
+        return own_event(EXPIRED, events, after=expires) if late else None
+
+    def settled(self, events: list[CallEvent], now: int) -> CallEvent | None:
+        """`settled`, SETTLE_SECONDS after the last hangup of an open call."""
+        at = settles_at(events, self.settle_seconds) if events[0].provider in self.settling else None
+        return own_event(SETTLED, events, at=at) if at is not None and at <= now else None
+
+
+def overdue(db: Database, terms: Terms, *, zone: tzinfo, now: int) -> list[CallEvent]:
     """`expired` events for calls that have not ended EXPIRE_HOURS after their last event, and `settled` ones for calls
     of the `settling` providers SETTLE_SECONDS after their last hangup. Their keys repeat while nothing else comes, so any
     number of nodes may say it; what comes later takes it back.
 
     The rows' wall clock only chooses whom to look at: it may have been written under another TIMEZONE. What is judged is
     when the events were received, in milliseconds."""
-    expires = int(expire_hours * 3_600_000)
-
-    def expired(events: list[CallEvent]) -> CallEvent | None:
-        late = max(event.received_at for event in events) + expires <= now
-        return own_event(EXPIRED, events, after=expires) if late else None
-
-    def settled(events: list[CallEvent]) -> CallEvent | None:
-        at = settles_at(events, settle_seconds)
-        return own_event(SETTLED, events, at=at) if at is not None and at <= now else None
-
-    late, quiet = wall(now - expires, zone), wall(now - settle_seconds * 1000, zone)
+    late, quiet = wall(now - int(terms.expire_hours * 3_600_000), zone), wall(now - terms.settle_seconds * 1000, zone)
     hung_up = CallEvents.select(CallEvents.id).where(CallEvents.call_id == Calls.id, CallEvents.kind == HANGUP)
     found: list[CallEvent] = []
-    _judge(db, Calls.last_event_at < late, expired, found)
-    chosen = Calls.provider.in_(list(settling)) & (Calls.last_event_at < quiet) & fn.EXISTS(hung_up)
-    _judge(db, chosen, settled, found)
+    _judge(db, Calls.last_event_at < late, lambda events: terms.expired(events, now), found)
+    chosen = Calls.provider.in_(list(terms.settling)) & (Calls.last_event_at < quiet) & fn.EXISTS(hung_up)
+    _judge(db, chosen, lambda events: terms.settled(events, now), found)
     return found
+
+
+def end_of(events: list[CallEvent], terms: Terms, now: int) -> CallEvent | None:
+    """The event by which silence has ended the call of these events, none of them a silence; None where it has not."""
+    if as_call(events).columns["state"] == "ended":
+        return None
+    return terms.settled(events, now) or terms.expired(events, now)
 
 
 def _judge(

@@ -19,7 +19,7 @@ def command(since: datetime | None, as_json: bool) -> None:
     if as_json:
         for fields in found:
             terminal.echo_json(fields)
-    elif found:
+    elif found := [fields for fields in found if fields["kind"] in acts.KINDS]:
         terminal.echo("\n\n".join(map(acts.as_text, found)))
     else:
         terminal.echo("Записей об уничтожении нет.")

@@ -1,6 +1,8 @@
 """pbx-connector inbox: deliveries as they were received."""
 
+import re
 import sys
+from collections import Counter
 from datetime import datetime
 from typing import Any
 
@@ -9,8 +11,9 @@ from flask.cli import AppGroup
 
 from cli import terminal
 from config import Stop
-from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, Stored
+from inbox import DEAD, FORGOTTEN, FORWARDED, IGNORED, RECEIVED, REJECTED, Stored, Suspects, now
 from schemas.reading import Delivery
+from upkeep import reject
 
 STATES = click.Choice((RECEIVED, FORWARDED, IGNORED, DEAD))
 
@@ -100,7 +103,7 @@ def _as_json(stored: Stored) -> dict[str, Any]:
 @click.option("--feed", help="All those of this feed.")
 @terminal.since_option
 def inbox_replay(ids: tuple[int, ...], status: str | None, feed: str | None, since: datetime | None) -> None:
-    """Understand deliveries again: by their ids, or all that the options name."""
+    """Understand deliveries again: by their ids, or all that the options name; a rejected one only by its id."""
     terminal.make_room()
     inbox = terminal.inbox()
     chosen = list(ids)
@@ -111,8 +114,51 @@ def inbox_replay(ids: tuple[int, ...], status: str | None, feed: str | None, sin
     count = 0
     with click.progressbar(range(0, len(chosen), 500), label="replaying", file=sys.stderr) as steps:
         for start in steps:
-            count += inbox.replay(chosen[start : start + 500])
+            some = chosen[start : start + 500]
+            count += reject.replay(terminal.settings(), inbox, some) if ids else inbox.replay(some)
     terminal.echo(f"{count} deliveries wait to be understood again")
+
+
+@command.command("reject")
+@click.option("--feed", required=True, help="The feed whose key has leaked.")
+@click.option("--since", type=click.DateTime(), required=True, help="Received from then on (TIMEZONE's wall clock).")
+@click.option("--until", type=click.DateTime(), required=True, help="Received before then.")
+@click.option("--address", default="", help="Only from this address, as pbx-connector inbox list shows it.")
+@click.option(
+    "--key", "key_hash", default="", help="Only by the key with this hash, as pbx-connector inbox list shows it."
+)
+@click.option("--why", default=reject.WHY, show_default=True, help="For the record.")
+@click.option("--yes", is_flag=True, help="Do it; without it only shows who has sent how much.")
+def inbox_reject(feed: str, since: datetime, until: datetime, address: str, key_hash: str, why: str, yes: bool) -> None:
+    """Take out what somebody else than the provider sent by a right key: dead as `rejected`, out of the call log.
+
+    The service may run. On several nodes: on each of them. `pbx-connector inbox replay ID` brings one back.
+    """
+    terminal.make_room()
+    settings, inbox = terminal.settings(), terminal.inbox()
+    key_hash = key_hash.lower()
+    if key_hash and not re.fullmatch("[0-9a-f]{8}", key_hash):
+        raise Stop("--key takes the 8 hex digits that pbx-connector inbox list shows, not the key itself")
+    before = min(terminal.milliseconds(until), now())  # what comes later is not judged, nor after a restore
+    suspects = Suspects(feed, terminal.milliseconds(since), before, address, key_hash)
+    senders = inbox.senders(suspects)
+    if not senders and feed not in settings.feeds:
+        raise Stop(f"there is no feed {feed}")
+    if not yes:
+        terminal.table(senders, ("address", "key", "state", "reason", "deliveries"))
+        count = sum(sender.size for sender in senders if sender.reason not in (FORGOTTEN, REJECTED))
+        terminal.echo(f"{count} deliveries would be rejected, nothing is yet: --yes does it")
+        return
+    log, gone = terminal.call_log(), Counter[str]()
+    failed = "not all was rejected, run the same command again"
+    period = f"{feed}, принято с {since:%Y-%m-%d %H:%M:%S} до {until:%Y-%m-%d %H:%M:%S}"
+    with terminal.attempt(failed), reject.record(settings, inbox, suspects, why, period) as record:
+        for counts in reject.reject(log, inbox, settings, suspects, record):
+            gone.update(counts)
+    terminal.echo(
+        f"{gone['rejected']} deliveries rejected; {gone['call_events']} events left the call log, {gone['changed']} calls "
+        f"were folded anew, {gone['void']} are void; the record of this: pbx-connector acts"
+    )
 
 
 @command.command("purge", hidden=True, context_settings={"ignore_unknown_options": True})

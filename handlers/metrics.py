@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from config import Settings
 from handlers.access import STRANGERS, api_refusal, client_address, parsed
 from handlers.answers import connector, on_inbox_error
-from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, REFUSED, REPLACED, TROUBLE, Inbox, Unavailable, now
+from inbox import DEAD, FORWARDED, IGNORED, LATE_CHANGE, RECEIVED, REFUSED, REPLACED, TROUBLE, Inbox, Unavailable, now
 from inbox.deliveries import TO_ROW_SECONDS
 from inbox.file import NGINX, NO_CONNECTIONS_LEFT, TOO_MANY_CONNECTIONS
 from inbox.orders import NOT_ALLOWED, OVER_LIMIT
@@ -65,11 +65,11 @@ class Tables(Collector):
         for feed, outcome, reason, total, _, _ in state.counters:
             if outcome == TROUBLE and reason == REPLACED:
                 replaced = total
-            elif outcome == TROUBLE:
+            elif outcome == TROUBLE and reason != LATE_CHANGE:
                 errors[(reason,)] = total
             elif outcome == REFUSED:
                 refusals[feed, reason] = total
-            else:
+            elif outcome != TROUBLE:
                 deliveries[feed, outcome] = deliveries.get((feed, outcome), 0) + total
         dead = {(feed, "our_fault"): 0 for feed in feeds} | {(feed, reason): n for feed, reason, n in state.dead}
         last = {(feed,): moment / 1000 for feed, moment in state.last_deliveries.items()}
@@ -89,9 +89,13 @@ class Tables(Collector):
         yield _gauge("last_delivery_timestamp_seconds", "When the feed's last delivery was stored.", FEED, last)
         yield _gauge("feed_silent", "1: silent for longer than its <FEED>_SILENCE_MINUTES.", FEED, silent)
         yield _gauge("dead_letters", "Dead letters that there are now.", FEED_REASON, dead)
+        rejected = {(feed,): 0 for feed in feeds} | {(feed,): n for feed, n in state.rejected.items()}
+        yield _gauge("rejected_deliveries", "Deliveries that pbx-connector inbox reject took out.", FEED, rejected)
         yield _one("waiting_deliveries", "Deliveries that wait to be forwarded.", state.waiting)
         yield _one("oldest_waiting_age_seconds", "How long ago the oldest waiting delivery was received; 0: none.", age)
         yield _counter("forward_errors", "Batches that failed and were tried again.", ("reason",), errors)
+        changed_late = {(): state.late_changes[0]}
+        yield _counter("late_changes", "Calls changed by what came a day after all else of them.", (), changed_late)
         yield _one("forwarding", "1: a process of this host forwards this inbox.", state.forwarding)
         yield _one("call_log_up", "1: the call log answered the forwarder's last question.", state.call_log == "ok")
         yield _one("call_log_seen_timestamp_seconds", "When the forwarder last asked the call log.", seen_at)

@@ -14,6 +14,7 @@ from inbox.deliveries import (
     OUR_FAULT,
     RECEIVED,
     REFUSED,
+    REJECTED,
     UNKNOWN_FEED,
     Deliveries,
     Outcome,
@@ -21,9 +22,10 @@ from inbox.deliveries import (
     now,
     read_position,
 )
-from inbox.file import REPLACED, TROUBLE, InboxFile
+from inbox.file import LATE_CHANGE, REPLACED, TROUBLE, InboxFile
 from inbox.looking import DeadGroup, Look, Looking, Row
 from inbox.orders import Orders
+from inbox.rejected import Rejecting, Sender, Suspects
 from inbox.writer import MOST_WAITING, STORED_WITHIN_SECONDS, Ticket, Unavailable, Writer
 
 __all__ = [
@@ -31,10 +33,12 @@ __all__ = [
     "FORGOTTEN",
     "FORWARDED",
     "IGNORED",
+    "LATE_CHANGE",
     "MOST_WAITING",
     "OUR_FAULT",
     "RECEIVED",
     "REFUSED",
+    "REJECTED",
     "REPLACED",
     "STORED_WITHIN_SECONDS",
     "TROUBLE",
@@ -44,7 +48,9 @@ __all__ = [
     "Look",
     "Outcome",
     "Row",
+    "Sender",
     "Stored",
+    "Suspects",
     "Ticket",
     "Unavailable",
     "now",
@@ -81,6 +87,13 @@ class Inbox:
         orders = Orders(file)
         self.claim, self.placement, self.placed = orders.claim, orders.placement, orders.placed
         self.not_allowed, self.attempts = orders.not_allowed, orders.attempts
+
+        rejecting = Rejecting(file)
+        self.senders, self.suspects, self.reject = rejecting.senders, rejecting.suspects, rejecting.reject
+        self.rejected, self.rejected_by_feed = rejecting.rejected, rejecting.rejected_by_feed
+        self.standing, self.make_room, self.still_rejected = (
+            rejecting.standing, rejecting.make_room, rejecting.still_rejected
+        )  # fmt: skip
 
         looking = Looking(file)
         self.browse, self.dead_groups, self.dead_like = looking.browse, looking.dead_groups, looking.dead_like

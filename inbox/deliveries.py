@@ -18,6 +18,7 @@ from server.sqlite import disk_is_full
 RECEIVED, FORWARDED, IGNORED, DEAD = "received", "forwarded", "ignored", "dead"
 REFUSED = "refused"  # a request of which nothing is stored (stranger, oversize): a counter's outcome only
 FORGOTTEN = "forgotten"  # the reason of an ignored delivery of which nothing is kept (upkeep/retention.py)
+REJECTED = "rejected"  # the reason of a dead letter that an administrator rejected (inbox/rejected.py)
 UNKNOWN_FEED = "unknown_feed"  # the reason of a dead letter that a newer release will take up (inbox/judge.py)
 OUR_FAULT = (
     "%s: delivery %d is a dead letter, our own fault in understanding it: pbx-connector inbox show %d has the traceback"
@@ -131,20 +132,22 @@ class Deliveries:
         """Remember the highest change_no of the batch that is about to be committed to the call log."""
         self._file.remember(reached=str(change_no))
 
-    def trouble(self, reason: str, message: str) -> None:
+    def trouble(self, reason: str, message: str, times: int = 1) -> None:
         """Count a failure to forward; not synced."""
         with self._file.writing() as db:
-            db.execute(COUNT, ("", TROUBLE, reason, 1, now(), message))
+            db.execute(COUNT, ("", TROUBLE, reason, times, now(), message))
 
     # --------------------------------------------------------------------------------------- forwarding again
 
-    def requeue(self, missing: Callable[[list[str]], set[str]]) -> int:
-        """Every forwarded delivery whose event_key `missing` returns waits again; returns how many."""
+    def requeue(self, missing: Callable[[list[str]], set[str]], feed: str = "", since: int = 0) -> int:
+        """Every forwarded delivery (of this feed, received from then on) whose event_key `missing` returns waits again;
+        returns how many."""
         last, total = 0, 0
         while True:
             rows = self._file.connection().execute(
-                "SELECT id, event_key FROM deliveries WHERE id > ? AND state = ? AND event_key <> '' ORDER BY id LIMIT 500",
-                (last, FORWARDED),
+                "SELECT id, event_key FROM deliveries WHERE id > ? AND state = ? AND event_key <> '' "
+                "AND (? = '' OR feed = ?) AND received_at >= ? ORDER BY id LIMIT 500",
+                (last, FORWARDED, feed, feed, since),
             ).fetchall()  # fmt: skip
             if not rows:
                 return total
@@ -164,22 +167,23 @@ class Deliveries:
             (RECEIVED, *feeds),
         )
 
-    def replay(self, ids: list[int]) -> int:
+    def replay(self, ids: list[int], rejected: bool = False) -> int:
         """Understand these deliveries again: they wait for the forwarder whatever they were, but for the forgotten ones,
-        of which nothing is left to understand; returns how many."""
+        of which nothing is left to understand, and without `rejected` the rejected ones; returns how many."""
+        but = (FORGOTTEN, FORGOTTEN if rejected else REJECTED)
         try:
             with self._file.writing(synchronous="FULL") as db:
                 changed = db.executemany(
                     "UPDATE deliveries SET state = ?, reason = '', detail = '', settled_at = NULL "
-                    "WHERE id = ? AND reason <> ?",
-                    [(RECEIVED, id, FORGOTTEN) for id in ids],
+                    "WHERE id = ? AND reason NOT IN (?, ?)",
+                    [(RECEIVED, id, *but) for id in ids],
                 ).rowcount
         except sqlite3.OperationalError as error:
             if len(ids) < 2 or not disk_is_full(error):
                 raise
             self._file.truncate_log()
             half = len(ids) // 2
-            return self.replay(ids[:half]) + self.replay(ids[half:])
+            return self.replay(ids[:half], rejected) + self.replay(ids[half:], rejected)
         self._file.wake()
         return int(changed)
 

@@ -98,6 +98,7 @@ ON CONFLICT (feed, outcome, reason) DO UPDATE SET total = total + excluded.total
 TROUBLE = "trouble"  # a counter's outcome, of no feed: what the forwarder or the inbox had to mend or to try again
 # What nginx closed or could not accept (cli/nginx.py) is counted as refused, of this feed.
 NGINX, TOO_MANY_CONNECTIONS, NO_CONNECTIONS_LEFT = "nginx", "too_many_connections", "no_connections_left"
+LATE_CHANGE = "late_change"  # a trouble that is none: a call that had long ended was changed
 REPLACED = "inbox_replaced"  # the trouble of an inbox.db that was moved, removed or replaced
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
-from inbox.deliveries import DEAD, RECEIVED, REFUSED, Stored
+from inbox.deliveries import DEAD, RECEIVED, REFUSED, REJECTED, Stored
 from inbox.file import BUSY_MS, TROUBLE, USER_VERSION, InboxFile
+from inbox.rejected import rejected_by_feed
 
 MOST_SEARCHED = 5000  # deliveries that one question of a person looks through
 
@@ -18,7 +19,8 @@ _BACKLOG = f"""
 SELECT count(*), (SELECT received_at FROM deliveries WHERE state = '{RECEIVED}' ORDER BY id LIMIT 1)
 FROM deliveries WHERE state = '{RECEIVED}'
 """
-_DEAD_NOW = f"SELECT feed, reason, count(*) FROM deliveries WHERE state = '{DEAD}' GROUP BY feed, reason"
+_DEAD = f"state = '{DEAD}' AND reason <> '{REJECTED}'"  # the rejected ones are nobody's task
+_DEAD_NOW = f"SELECT feed, reason, count(*) FROM deliveries WHERE {_DEAD} GROUP BY feed, reason"
 
 
 class Row(NamedTuple):
@@ -52,13 +54,14 @@ class DeadGroup(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one consistent read of the inbox shows. `counters`, `waiting` with `since` and `dead` are as the methods of
-    these names return them."""
+    """What one consistent read of the inbox shows. `counters`, `waiting` with `since`, `dead` and `rejected` are as the
+    methods of these names return them."""
 
     counters: list[tuple[str, str, str, int, int, str]]
     waiting: int
     since: int | None
     dead: list[tuple[str, str, int]]
+    rejected: dict[str, int]
     facts: dict[str, str]
 
     def amounts(self, of: str) -> dict[str, int]:
@@ -128,7 +131,7 @@ class Looking:
         """The dead letters (the newest MOST_SEARCHED of them) by feed, reason and sentence, the newest group first."""
         rows = self._file.connection().execute(
             "SELECT id, feed, reason, detail, received_at FROM deliveries WHERE id IN (SELECT id FROM deliveries "
-            f"INDEXED BY deliveries_dead WHERE state = '{DEAD}' ORDER BY id DESC LIMIT ?) ORDER BY id DESC",
+            f"INDEXED BY deliveries_dead WHERE {_DEAD} ORDER BY id DESC LIMIT ?) ORDER BY id DESC",
             (MOST_SEARCHED,),
         )
         groups: dict[tuple[str, str, str], DeadGroup] = {}
@@ -168,7 +171,7 @@ class Looking:
         return found
 
     def dead(self) -> list[tuple[str, str, int]]:
-        """(feed, reason, how many) of the dead letters there are now."""
+        """(feed, reason, how many) of the dead letters there are now, but for the rejected ones."""
         return self._file.connection().execute(_DEAD_NOW).fetchall()
 
     def waiting_by_feed(self) -> dict[str, int]:
@@ -198,7 +201,8 @@ class Looking:
             counters = db.execute(_COUNTERS).fetchall()
             waiting, since = db.execute(_BACKLOG).fetchone()
             dead = db.execute(_DEAD_NOW).fetchall()
-            return Look(counters, waiting, since, dead, dict(db.execute("SELECT name, value FROM facts")))
+            facts = dict(db.execute("SELECT name, value FROM facts"))
+            return Look(counters, waiting, since, dead, rejected_by_feed(db), facts)
 
 
 def _without_quotes(detail: str) -> str:

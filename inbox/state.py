@@ -14,7 +14,7 @@ from pathlib import Path
 
 from calllog import database
 from config import Settings
-from inbox import UNKNOWN_FEED, Inbox, Unavailable, clock, now
+from inbox import LATE_CHANGE, TROUBLE, UNKNOWN_FEED, Inbox, Unavailable, clock, now
 from inbox.deliveries import BYTES, ENDED, TO_ROW
 
 # The disk is low when less is left than a tenth of it, and less than this. A delivery with a body of 750 bytes takes 1 KiB
@@ -124,7 +124,8 @@ class NodeState:
     blocked_by: str  # who that is, as far as the connector's account may see it
     waiting: int
     waiting_since: int | None
-    dead: list[tuple[str, str, int]]  # (feed, reason, how many)
+    dead: list[tuple[str, str, int]]  # (feed, reason, how many), but for the rejected
+    rejected: dict[str, int]  # feed -> how many
     counters: list[tuple[str, str, str, int, int, str]]  # as Inbox.counters
     last_deliveries: dict[str, int]
     received_bytes: dict[str, int]  # by feed
@@ -144,6 +145,12 @@ class NodeState:
         for feed, _, count in self.dead:
             found[feed] += count
         return found
+
+    @property
+    def late_changes(self) -> tuple[int, int, str]:
+        """(how many calls that had long ended were changed, when the last one was, which it was)."""
+        found = (row[3:] for row in self.counters if row[1:3] == (TROUBLE, LATE_CHANGE))
+        return next(found, (0, 0, ""))
 
     @property
     def unknown_feeds(self) -> list[str]:
@@ -168,6 +175,7 @@ def node_state(settings: Settings, inbox: Inbox) -> NodeState:
         waiting=look.waiting,
         waiting_since=look.since,
         dead=look.dead,
+        rejected=look.rejected,
         counters=look.counters,
         last_deliveries=look.last_deliveries,
         received_bytes=look.amounts(BYTES),

@@ -9,7 +9,7 @@ import peewee
 
 from calllog.batch import Restored, SchemaDiffers
 from config import Settings
-from inbox import Inbox, clock, now, reserve
+from inbox import LATE_CHANGE, Inbox, clock, now, reserve
 from inbox.state import node_state
 
 log = logging.getLogger("connector.forwarder")
@@ -122,6 +122,13 @@ class CallLogNote:
             return
         self._wrong, self._noted_at = "", time.monotonic()
         self._note("ok", "")
+
+    def late(self, calls: list[int]) -> None:
+        """Calls that had ended a day before what changed them came: a recording that was long in making, or a lie."""
+        shown = ", ".join(map(str, calls[:10]))
+        log.warning("%d calls that had long ended were changed: %s", len(calls), shown)
+        with contextlib.suppress(OSError, sqlite3.Error):
+            self.inbox.trouble(LATE_CHANGE, shown, len(calls))
 
     def _note(self, state: str, sentence: str, reason: str = "") -> None:
         try:

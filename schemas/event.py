@@ -37,7 +37,8 @@ OF_A_LEG = frozenset({LEG_RINGING, LEG_ENDED, HANGUP})
 
 DIRECTIONS = ("in", "out", "internal", "")
 STATES = ("ringing", "talking", "ended")
-DISPOSITIONS = ("", "answered", "missed", "no_answer", "busy", "rejected", "cancelled", "failed", "unknown")
+VOID = "void"  # of a call of which no event is left: all that told of it was rejected (upkeep/reject.py)
+DISPOSITIONS = ("", "answered", "missed", "no_answer", "busy", "rejected", "cancelled", "failed", "unknown", VOID)
 
 # What proves that somebody talked, or that nobody did, strongest first: (answered, answered_by) of an event. An answer,
 # a talk of some seconds or the provider's word of success is ""; the rest is what a notification without one rests on.

@@ -43,9 +43,18 @@ CATEGORIES = {
     "attempts": "заказы звонка: добавочный, номер",
     "counters": "тексты последних отказов",
     "facts": "служебные заметки коннектора",
+    "rejected": "уведомления, отклонённые как ложные (остаются в приёмном ящике)",
+    "changed": "звонки, пересчитанные без ложных событий",
+    "void": "звонки, от которых не осталось ни одного события",
 }
 
-KINDS = {"purge": "удаление по сроку хранения", "forget": "удаление данных человека", "again": "повторное удаление"}
+# Kinds of records that have an act. A record `bring_back` is beside them: deliveries that were rejected by mistake.
+KINDS = {
+    "purge": "удаление по сроку хранения",
+    "forget": "удаление данных человека",
+    "again": "повторное удаление",
+    "reject": "отклонение ложных уведомлений",
+}
 
 ACT = """АКТ ОБ УНИЧТОЖЕНИИ ПЕРСОНАЛЬНЫХ ДАННЫХ № {id}
 (приказ Роскомнадзора от 28.10.2022 № 179)
@@ -90,7 +99,7 @@ class Record:
 
 
 @contextmanager
-def record(settings: Settings, node: str, kind: str, why: str, **more: str) -> Iterator[Record]:
+def record(settings: Settings, node: str, kind: str, why: str, **more: Any) -> Iterator[Record]:
     """A destruction record of a kind (KINDS), its moments wall clock in TIMEZONE. It is written only if something was
     begun, and also when it is broken off by an exception."""
     zone = settings.timezone

@@ -27,7 +27,7 @@ from inbox import Inbox, clock, now, read_position
 from inbox import file as inbox_file
 from models import Position
 from server import files
-from upkeep import acts, ours, retention
+from upkeep import acts, ours, reject, retention
 from upkeep.forgotten import Forgotten
 
 VERSION = 1  # of the manifest
@@ -267,6 +267,8 @@ def restore(
         if with_inbox:
             clock.forget(restored.file)
         done += _forget_in(settings, restored, staged.get(CALLS))
+        if with_inbox and (count := reject.again(settings, restored)):
+            done.append(f"{count} deliveries that were rejected after the backup are rejected again")
         restored.close()
         for name, place in places.items():
             done.append(_swap(staged[name], place))

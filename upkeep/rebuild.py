@@ -8,7 +8,7 @@ import peewee
 
 from calllog import batch
 from config import Settings
-from inbox import Inbox, now
+from inbox import REJECTED, Inbox, now
 from inbox.judge import understood
 from inbox.links import with_known_links
 from models import CallEvents, Calls
@@ -68,7 +68,7 @@ def _chosen(since: datetime | None, feed: str | None) -> Any:
 
 def _again(event: CallEvent, inbox: Inbox, settings: Settings) -> CallEvent:
     """The event as today's rules understand its first delivery; as it was where that is gone or is refused today."""
-    brought = inbox.with_event(event.event_key)
+    brought = [stored for stored in inbox.with_event(event.event_key) if stored.outcome.reason != REJECTED]
     if not brought:
         return event
     delivery = min((stored.delivery for stored in brought), key=lambda one: one.received_at)

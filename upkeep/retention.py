@@ -84,7 +84,7 @@ def purge_calls(db: peewee.Database, settings: Settings, record: acts.Record, at
         record.begin()
         began = time.monotonic()
         yield _in_room(record, page, lambda calls: batch.remove(db, calls, past), partial(truncate_log, db))
-        _give_way(began)
+        give_way(began)
 
 
 def count_past(db: peewee.Database, settings: Settings, at: int) -> tuple[int, int]:
@@ -148,7 +148,7 @@ class Sweep:
         with self.who.held():
             self.record.begin()
             gone = _in_room(self.record, rows, delete, self._make_room)
-        _give_way(began)
+        give_way(began)
         return gone
 
     def _make_room(self) -> None:
@@ -260,12 +260,12 @@ def _bites(items: list[T]) -> Iterator[list[T]]:
     return (items[start : start + BITE] for start in range(0, len(items), BITE))
 
 
-def _give_way(began: float) -> None:
+def give_way(began: float) -> None:
     """A pause as long as the bite was: others come in between."""
     time.sleep(min(1.0, time.monotonic() - began))
 
 
-def _bite(record: acts.Record, delete: Callable[[], Counts]) -> Counts:
+def tried(record: acts.Record, delete: Callable[[], Counts]) -> Counts:
     """One transaction, tried again while others hold its locks."""
     for left in range(TRIES, 0, -1):
         try:
@@ -283,7 +283,7 @@ def _in_room(
 ) -> Counts:
     """One bite; on a full disk half of it at a time, after what was written to SQLite's log went into its database."""
     try:
-        return _bite(record, partial(delete, rows))
+        return tried(record, partial(delete, rows))
     except (sqlite3.OperationalError, peewee.OperationalError) as error:
         if len(rows) < 2 or not disk_is_full(error):
             raise

@@ -13,9 +13,12 @@ import models
 from handlers.answers import connector
 from handlers.page import shown
 from handlers.page import words as russian
+from inbox import now
+from inbox.judge import DAY
 from inbox.links import hosts_of_provider
 from schemas.fields import host_of, is_of
 
+SHOWN_FOR = 7 * DAY  # a change of a call that had long ended
 STATIC = Path(__file__).parent / "static"
 YES = {False: "нет", True: "да"}  # and 0, 1
 WORDS: dict[str, Mapping[Any, str]] = {
@@ -43,6 +46,7 @@ def tools() -> dict[str, Any]:
         "number": number,
         "label": label,
         "value": value,
+        "late_recent": lambda at: now() - at < SHOWN_FOR,
         "words": russian,
         "address": address,
         "ours": ours,

@@ -24,6 +24,7 @@ from inbox.looking import MOST_SEARCHED
 from inbox.state import NodeState, node_state
 from schemas.event import AHEAD_MS
 from schemas.fields import phone
+from upkeep import reject
 
 log = logging.getLogger("connector.page")
 bp = Blueprint("page", __name__, template_folder="templates", static_folder="static")
@@ -233,7 +234,10 @@ def replay() -> Response:
     count = 0
     if chosen is not None and chosen.outcome.state in (DEAD, IGNORED):
         ids = inbox.dead_like(chosen, REPLAYED) if request.form.get("all") else [chosen.delivery.id]
-        count = sum(inbox.replay(ids[at : at + 500]) for at in range(0, len(ids), 500))
+        if not request.form.get("all"):
+            count = reject.replay(connector().settings, inbox, ids)
+        else:
+            count = sum(inbox.replay(ids[at : at + 500]) for at in range(0, len(ids), 500))
         log.info("the operator page: %d deliveries wait to be understood again", count)
     if request.form.get("back") == "delivery" and chosen is not None:
         back = url_for("page.delivery", id=chosen.delivery.id, replayed=count)

@@ -16,6 +16,7 @@ DISPOSITIONS = {
     "cancelled": "отменён звонившим",
     "failed": "не удался",
     "unknown": "итог неизвестен",
+    "void": "звонка не было: всё, что о нём прислано, отклонено",
 }
 
 # What a search may ask for: a disposition, or one of calllog/search.py's own.
@@ -93,6 +94,7 @@ CODES = {
     "call_too_large": "слишком много текста в одном звонке",
     "event_too_large": "слишком большое событие",
     "unknown_feed": "поток не этой версии",
+    "rejected": "отклонено администратором",
     "indigestible": "журнал звонков не принял данные: ошибка коннектора",
     "our_fault": "ошибка коннектора",
     "not_a_call": "уведомление не о звонке",

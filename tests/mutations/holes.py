@@ -116,8 +116,8 @@ MUTATIONS = [
     {
         "name": "W03-the-position-is-set-before-the-requeue",
         "file": "forwarder.py",
-        "old": "        count = self.inbox.requeue(lambda keys: restored.missing(db, keys))\n        position = restored.mend(db, self.inbox.position())\n        self.inbox.settle([], position)\n",
-        "new": "        position = restored.mend(db, self.inbox.position())\n        self.inbox.settle([], position)\n        count = self.inbox.requeue(lambda keys: restored.missing(db, keys))\n",
+        "old": "        count = self.inbox.requeue(lambda keys: restored.missing(db, keys))\n        position = self._withdraw(db, restored.mend(db, self.inbox.position()))\n        self.inbox.settle([], position)\n",
+        "new": "        position = self._withdraw(db, restored.mend(db, self.inbox.position()))\n        self.inbox.settle([], position)\n        count = self.inbox.requeue(lambda keys: restored.missing(db, keys))\n",
         "tests": ["tests/calllog/test_call_log.py"],
         "caught": False,
         "reason": "a mending that dies at any write is whole after the next start",

@@ -1,0 +1,126 @@
+"""Faults of taking out what a liar sent."""
+
+T = "tests/upkeep/test_reject.py::"
+ALONE = f"{T}test_after_a_reject_the_call_log_is_what_the_provider_alone_has_told"
+
+MUTATIONS = [
+    {
+        "name": "reject-takes-what-another-node-has-brought",
+        "file": "calllog/withdrawal.py",
+        "old": "    where = f\"node = {db.param} AND {among(db, 'event_key', keys)}\"\n",
+        "new": "    where = f\"node <> {db.param} OR {among(db, 'event_key', keys)}\"\n",
+        "tests": [f"{T}test_an_event_that_another_node_has_brought_stays_and_one_that_it_brought_too_comes_back"],
+    },
+    {
+        "name": "reject-leaves-our-own-end-by-silence",
+        "file": "calllog/withdrawal.py",
+        "old": "if key in gone or event.kind in SILENCES",
+        "new": "if key in gone",
+        "tests": [f"{T}test_an_end_by_silence_that_a_lie_brought_about_goes_with_it"],
+    },
+    {
+        "name": "reject-takes-what-the-provider-has-sent-too",
+        "file": "upkeep/reject.py",
+        "old": "standing = self.inbox.standing(list(stored)) if stored else {}",
+        "new": "standing: dict[str, int] = {}",
+        "tests": [f"{T}test_a_reject_that_is_killed_at_any_write_is_whole_after_the_next_one"],
+    },
+    {
+        "name": "reject-keeps-the-receipt-of-a-lie",
+        "file": "upkeep/reject.py",
+        "old": "gone = [key for key, event in stored.items() if instead.get(key) != event]",
+        "new": "gone = [key for key in stored if key not in instead]",
+        "tests": [f"{T}test_a_reject_that_is_killed_at_any_write_is_whole_after_the_next_one"],
+    },
+    {
+        "name": "reject-leaves-no-room",
+        "file": "upkeep/reject.py",
+        "old": "    return lost + inbox.make_room(suspects.since)\n",
+        "new": "    return lost\n",
+        "tests": [f"{T}test_what_was_too_many_for_its_call_comes_in_when_the_flood_is_rejected"],
+    },
+    {
+        "name": "reject-a-restore-forgets-what-came-back",
+        "file": "upkeep/reject.py",
+        "old": 'elif act["kind"] == BRING_BACK:',
+        "new": "elif not act:",
+        "tests": [f"{T}test_a_restored_inbox_is_rejected_again_but_for_what_came_back_or_came_later"],
+    },
+    {
+        "name": "reject-a-restored-call-log-keeps-the-lies",
+        "file": "forwarder.py",
+        "old": "            while applied := withdrawal.step(position):\n                position = applied.position\n",
+        "new": "            del withdrawal\n",
+        "tests": [f"{T}test_a_restored_call_log_is_rid_of_what_was_rejected_by_the_forwarder_itself"],
+    },
+    {
+        "name": "reject-a-replay-of-a-group-brings-it-back",
+        "file": "inbox/deliveries.py",
+        "old": "but = (FORGOTTEN, FORGOTTEN if rejected else REJECTED)",
+        "new": "but = (FORGOTTEN, FORGOTTEN)",
+        "tests": [f"{T}test_what_was_rejected_is_nobodys_task_and_comes_back_one_by_one"],
+    },
+    {
+        "name": "reject-a-rebuild-looks-at-the-lie",
+        "file": "upkeep/rebuild.py",
+        "old": "[stored for stored in inbox.with_event(event.event_key) if stored.outcome.reason != REJECTED]",
+        "new": "inbox.with_event(event.event_key)",
+        "tests": [ALONE],
+    },
+    {
+        "name": "reject-rings",
+        "file": "inbox/looking.py",
+        "old": "_DEAD = f\"state = '{DEAD}' AND reason <> '{REJECTED}'\"",
+        "new": "_DEAD = f\"state = '{DEAD}' OR reason = '{REJECTED}'\"",
+        "tests": [f"{T}test_what_was_rejected_is_nobodys_task_and_comes_back_one_by_one"],
+    },
+    {
+        "name": "reject-a-late-change-is-not-told",
+        "file": "calllog/batch.py",
+        "old": ".total_seconds() > LATE_SECONDS",
+        "new": ".total_seconds() > 9 * LATE_SECONDS",
+        "tests": [f"{T}test_a_change_of_a_call_that_ended_long_ago_is_told_as_such"],
+    },
+    {
+        "name": "reject-a-delivery-bears-another-keys-hash",
+        "file": "handlers/access.py",
+        "old": "                found = key\n",
+        "new": "                found = keys[0]\n",
+        "tests": ["tests/handlers/test_who_may_post.py::test_a_delivery_keeps_the_beginning_of_its_keys_hash"],
+    },
+    {
+        "name": "reject-takes-what-another-node-brought-too",
+        "file": "upkeep/reject.py",
+        "old": "    lost = inbox.requeue(lambda keys: restored.missing(db, keys), suspects.feed, since)\n",
+        "new": "    lost = since - since\n",
+        "tests": [f"{T}test_an_event_that_another_node_has_brought_stays_and_one_that_it_brought_too_comes_back"],
+    },
+    {
+        "name": "reject-leaves-what-was-not-marked-forwarded",
+        "file": "upkeep/reject.py",
+        "old": "key or self._key(id) for id, key in page",
+        "new": "key for id, key in page",
+        "tests": [f"{T}test_an_event_that_was_written_but_not_marked_forwarded_goes_too"],
+    },
+    {
+        "name": "reject-gives-up-what-is-too-much",
+        "file": "upkeep/reject.py",
+        "old": "                if len(page) > 1:\n",
+        "new": "                if len(page) > 9_000:\n",
+        "tests": [f"{T}test_what_is_too_much_for_one_transaction_leaves_in_several"],
+    },
+    {
+        "name": "reject-counts-the-rejected-towards-a-calls-bounds",
+        "file": "calllog/withdrawal.py",
+        "old": "            self.sizes[id] = Size()\n",
+        "new": "",
+        "tests": [f"{T}test_what_was_too_many_for_its_call_comes_in_when_the_flood_is_rejected"],
+    },
+    {
+        "name": "reject-judges-what-comes-later-after-a-restore",
+        "file": "cli/inbox.py",
+        "old": "min(terminal.milliseconds(until), now())",
+        "new": "max(terminal.milliseconds(until), now())",
+        "tests": [f"{T}test_a_restored_inbox_is_rejected_again_but_for_what_came_back_or_came_later"],
+    },
+]
