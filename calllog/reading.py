@@ -1,15 +1,14 @@
-"""Queries over the call log: one call with its history; changes. Each is `query(db, ...)`. Search is beside it."""
+"""A call of the call log with its history, and a table page by page. Each is `query(db, ...)`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from peewee import Database
 
 from calllog.fold import fold
-from models import CallAttributes, CallEvents, CallLegs, CallRecordings, Calls, columns
+from models import CallAttributes, CallEvents, CallLegs, CallRecordings, Calls
 from schemas.event import CallEvent
-from schemas.fields import phone
 
 
 @dataclass(slots=True)
@@ -63,47 +62,3 @@ def call_of(db: Database, event_key: str) -> int | None:
     """The id of the call that has this event."""
     found: int | None = CallEvents.select(CallEvents.call_id).where(CallEvents.event_key == event_key).scalar(db)
     return found
-
-
-# ------------------------------------------------------------------------------------------------------------- changes
-
-SPAN = 5000  # change numbers that one query looks through at the most
-HIGHEST = 2**63 - 1  # of a BIGINT
-
-
-class Changes(NamedTuple):
-    """Changed calls with their legs, in the order of change_no. `position` is the `after` of the next query, `more`
-    whether it would find more now."""
-
-    position: int
-    more: bool
-    calls: list[dict[str, Any]]
-
-
-def changes(db: Database, after: int, limit: int) -> Changes:
-    """Calls that changed after a change_no, at most `limit` of them (docs/contract.md section 3)."""
-    last = db.execute_sql("SELECT MAX(change_no) FROM calls").fetchone()[0] or 0  # before the rows, never after
-    until = min(last, after + SPAN)
-    if until <= after:
-        return Changes(min(after, last), False, [])
-    chosen = Calls.select().where(Calls.change_no > after, Calls.change_no <= until)
-    rows = list(chosen.order_by(Calls.change_no).limit(limit).dicts().execute(db))
-    if len(rows) == limit:
-        until = rows[-1]["change_no"]
-    legs: dict[int, list[dict[str, Any]]] = {row["id"]: [] for row in rows}
-    names = [name for name in columns(CallLegs) if name not in ("id", "call_id")]
-    if rows:
-        found = CallLegs.select().where(CallLegs.call_id.in_(list(legs))).order_by(CallLegs.id)
-        for leg in found.dicts().execute(db):
-            legs[leg["call_id"]].append({name: leg[name] for name in names})
-    return Changes(until, until < last, [{**row, "legs": legs[row["id"]]} for row in rows])
-
-
-def concerns(call: dict[str, Any], ext: str) -> bool:
-    """Whether a call with its legs is one of this extension (or employee's number, for providers that know no extensions):
-    whoever talked, any leg, or ringing with nobody named yet."""
-    number = phone(ext)
-    named = [part for part in (call, *call["legs"]) if part["employee_ext"] or part["employee_number"]]
-    if not named:
-        return bool(call["state"] == "ringing")
-    return any(part["employee_ext"] == ext or part["employee_number"] == number for part in named)

@@ -8,7 +8,8 @@ from typing import Any
 from flask import Response, current_app
 from werkzeug.exceptions import HTTPException
 
-from calllog.asking import Desk, LatestChanges
+from calllog.asking import Desk
+from calllog.changes import LatestChanges
 from config import Settings
 from forwarder import Forwarder
 from inbox import IGNORED, Inbox, Outcome

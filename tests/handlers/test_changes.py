@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import requests
+from peewee import fn
 
 from calllog.database import open_database
-from models import Calls, Contacts
+from models import Calls, Contacts, Employees
+from tests.conftest import DATABASES
 from tests.rig.mariadb import MariaDB
 from tests.rig.node import end, ring
 from tests.rig.service import MTT_KEY, XVB_KEY, Service, running, until
@@ -22,14 +24,30 @@ HEADERS = {"Authorization": f"Bearer {API_KEY}"}
 EMPLOYEE = {"extension_phone_number": "102", "employee_phone_number": "79161234567"}
 
 
-@pytest.fixture
-def api(tmp_path: Path, database_url: str) -> Iterator[Service]:
+STARTS: dict[str, int] = {}  # address of a service -> where its call log was when the test began
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One worker: two may be a tenth of a second apart."""
-    yield from running(tmp_path / "service", database_url, API_KEY=API_KEY, WORKERS="1")
+    url = "" if request.param == "sqlite" else request.getfixturevalue("mariadb").create("changes")
+    yield from running(tmp_path_factory.mktemp("changes"), url, API_KEY=API_KEY, WORKERS="1")
 
 
-def changes(service: Service, after: int = 0, status: int = 200, **said: Any) -> dict[str, Any]:
-    answer = requests.get(f"{service.url}/api/changes", params={"after": after, **said}, headers=HEADERS, timeout=30)
+@pytest.fixture
+def api(shared: Service) -> Service:
+    """The module's service, with no contact and no employee; its calls so far are before the test's start."""
+    db = open_database(shared.database_url)
+    with db.connection_context():
+        for table in (Contacts, Employees):
+            table.delete().execute(db)
+        STARTS[shared.url] = Calls.select(fn.MAX(Calls.change_no)).scalar(db) or 0
+    return shared
+
+
+def changes(service: Service, after: int | None = None, status: int = 200, **said: Any) -> dict[str, Any]:
+    given = {"after": STARTS.get(service.url, 0) if after is None else after, **said}
+    answer = requests.get(f"{service.url}/api/changes", params=given, headers=HEADERS, timeout=30)
     assert answer.status_code == status, answer.text
     body: dict[str, Any] = answer.json()
     return body
@@ -57,7 +75,7 @@ def ids(answer: dict[str, Any]) -> list[str]:
 
 
 def test_a_changed_call_is_told_once_to_each_position_and_again_when_it_changes(api: Service):
-    assert changes(api) == {"position": 0, "more": False, "calls": []}
+    until(lambda: changes(api) == {"position": STARTS[api.url], "more": False, "calls": []}, "nothing is new")
     told(api, ("in", ring("801")), ("in", ring("802")))
     until(lambda: len(changes(api)["calls"]) == 2, "what was read a tenth of a second ago is read anew")
     first = changes(api)
@@ -117,12 +135,23 @@ def test_an_extension_is_told_of_its_calls_its_legs_and_of_ringing_calls_that_ar
         ("in", ring("825", **EMPLOYEE)),  # two legs: 103, then 102
         ("rec", end("825", extension_phone_number="103", employee_phone_number="79162345678")),
     )
-    assert sorted(ids(changes(api, ext="102"))) == ["821", "822", "825"]
-    assert sorted(ids(changes(api, ext="103"))) == ["821", "823", "825"]
-    assert sorted(ids(changes(api, ext="999"))) == ["821"]
-    call = next(call for call in changes(api, ext="102")["calls"] if call["provider_call_id"] == "825")
+    first = changes(api, ext="102")
+    told_102 = {c["provider_call_id"]: (c["for_you"], c["closed_for_you"]) for c in first["calls"]}
+    assert told_102 == {
+        "821": ("unknown", False), "822": ("talking", False), "824": ("unknown", True), "825": ("was_rung", True),
+    }  # fmt: skip
+    assert sorted(ids(changes(api, ext="103"))) == ["821", "823", "824", "825"]
+    assert sorted(ids(changes(api, ext="999"))) == ["821", "824"]
+    assert sorted(ids(changes(api, ext="102,103"))) == ["821", "822", "823", "824", "825"]
+    both = changes(api, ext=["102", "103"])
+    assert sorted(ids(both)) == ["821", "822", "823", "824", "825"]
+    call = next(call for call in first["calls"] if call["provider_call_id"] == "825")
     assert sorted(leg["employee_ext"] for leg in call["legs"]) == ["102", "103"]
-    assert changes(api, ext="999")["position"] == changes(api)["position"]  # what is not one's own is passed
+    whole = changes(api)
+    of_103 = [call["id"] for call in whole["calls"] if call["provider_call_id"] == "823"]
+    assert (first["position"], first["not_yours"]) == (whole["position"], of_103)  # what is another's is passed
+    assert "not_yours" not in whole
+    assert "for_you" not in whole["calls"][0]
 
 
 def test_an_employee_of_a_provider_without_extensions_is_known_by_the_number(api: Service):
@@ -134,12 +163,16 @@ def test_an_employee_of_a_provider_without_extensions_is_known_by_the_number(api
     api.settled()
     assert len(changes(api, ext="89684881033")["calls"]) == 1
     assert changes(api, ext="102")["calls"] == []
+    row = {"employee_ext": "102", "employee_number": "8 968 488-10-33"}
+    assert requests.put(f"{api.url}/api/employees", json=[row], headers=HEADERS, timeout=30).ok
+    until(lambda: changes(api, ext="102")["calls"], "employees are read anew", 15)
 
 
 @pytest.mark.parametrize(
     ("query", "named"),
     [("after=x", "after"), ("after=-1", "after"), ("after=1.5", "after"), (f"after={2**64}", "after"),
-     ("limit=0", "limit"), ("limit=501", "limit"), ("limit=%D9%A1", "limit")],
+     ("limit=0", "limit"), ("limit=501", "limit"), ("limit=%D9%A1", "limit"),
+     ("ext=" + ",".join(map(str, range(100, 121))), "ext")],
 )  # fmt: skip
 def test_a_wrong_parameter_is_named(sqlite_api: Service, query: str, named: str):
     answer = requests.get(f"{sqlite_api.url}/api/changes?{query}", headers=HEADERS, timeout=30)
