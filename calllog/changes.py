@@ -3,14 +3,24 @@
 import bisect
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from peewee import Database
+from peewee import Database, fn
 
 from calllog.asking import QUEUE_SECONDS, Away, Desk
 from calllog.workplace import Asker, known_employees, standing
-from models import CallLegs, Calls, Employees, columns
+from models import (
+    CallAttributes,
+    CallEvents,
+    CallLegs,
+    CallRecordings,
+    Calls,
+    Employees,
+    FeedStatus,
+    Table,
+    columns,
+)
 
 HIGHEST = 2**63 - 1  # of a BIGINT
 SPAN = 5000  # change numbers that one query looks through at the most
@@ -44,6 +54,29 @@ def changes(db: Database, after: int, limit: int) -> Changes:
         for leg in found.dicts().execute(db):
             legs[leg["call_id"]].append({name: leg[name] for name in names})
     return Changes(until, until < last, [{**row, "legs": legs[row["id"]]} for row in rows])
+
+
+PARTS: dict[str, tuple[type[Table], tuple[str, ...]]] = {
+    "recordings": (CallRecordings, columns(CallRecordings)[2:]),
+    "attributes": (CallAttributes, columns(CallAttributes)[2:]),
+    "events": (CallEvents, tuple(name for name in columns(CallEvents)[2:] if name != "payload")),
+}
+
+
+def parts(db: Database, names: Iterable[str], call_ids: Sequence[int]) -> dict[int, dict[str, list[dict[str, Any]]]]:
+    """Call's id -> the rows of these PARTS; what changes later comes with the call's next change_no."""
+    found: dict[int, dict[str, list[dict[str, Any]]]] = {id: {name: [] for name in names} for id in call_ids}
+    for name in names if call_ids else ():
+        table, shown = PARTS[name]
+        for row in table.select().where(table.call_id.in_(call_ids)).order_by(table.id).dicts().execute(db):
+            found[row["call_id"]][name].append({column: row[column] for column in shown})
+    return found
+
+
+def feed_status(db: Database) -> tuple[int, list[dict[str, Any]]]:
+    """(the highest change_no, the rows of feed_status)."""
+    position = Calls.select(fn.MAX(Calls.change_no)).scalar(db) or 0
+    return position, list(FeedStatus.select().order_by(FeedStatus.node, FeedStatus.feed).dicts().execute(db))
 
 
 def employees(db: Database) -> dict[str, tuple[str, str, str]]:

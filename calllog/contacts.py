@@ -56,6 +56,46 @@ def store_contacts(db: Database, contacts: Sequence[Contact], at: datetime) -> N
         put_rows(db, Contacts.client_number, [contact._asdict() for contact in contacts], at, spellings)
 
 
+def contacts_page(db: Database, numbers: Sequence[str], after: int, limit: int) -> list[dict[str, Any]]:
+    """Rows of `contacts` by id, after that one; with numbers those of them, in whatever spelling."""
+    return rows_page(db, Contacts.client_number, numbers, after, limit, spellings)
+
+
+def delete_contacts(db: Database, numbers: Sequence[str]) -> int:
+    """Delete the rows of these numbers, in whatever spelling. Returns how many."""
+    return delete_rows(db, Contacts.client_number, numbers, spellings)
+
+
+def rows_page(
+    db: Database,
+    key: Any,
+    values: Sequence[str],
+    after: int,
+    limit: int,
+    spelled: Callable[[str], tuple[str, ...]] = lambda key: (key,),
+) -> list[dict[str, Any]]:
+    """Rows of a table that 1C writes, by id, after that one; with values those that have one in the column `key`."""
+    query = key.model.select().where(key.model.id > after)
+    if values:
+        query = query.where(key.in_([spelling for value in values for spelling in spelled(value)]))
+    return list(query.order_by(key.model.id).limit(limit).dicts().execute(db))
+
+
+def delete_rows(
+    db: Database,
+    key: Any,
+    values: Sequence[str],
+    spelled: Callable[[str], tuple[str, ...]] = lambda key: (key,),
+) -> int:
+    """Delete the rows that have one of the values in the column `key`. Returns how many."""
+    with transaction(db):
+        there = _stored(db, key, values, spelled)
+        ids = [row["id"] for rows in there.values() for row in rows]
+        if ids:
+            key.model.delete().where(key.model.id.in_(ids)).execute(db)
+    return len(ids)
+
+
 def put_rows(
     db: Database,
     key: Any,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from peewee import SQL, Database, fn
 
-from calllog.contacts import put_rows
+from calllog.contacts import delete_rows, put_rows, rows_page
 from calllog.database import on_mysql, transaction
 from models import Calls, Employees
 
@@ -50,6 +50,16 @@ def store_employees(db: Database, employees: Sequence[Employee], at: datetime) -
     written again."""
     with transaction(db):
         put_rows(db, Employees.employee_ext, [employee._asdict() for employee in employees], at)
+
+
+def employees_page(db: Database, exts: Sequence[str], after: int, limit: int) -> list[dict[str, Any]]:
+    """Rows of `employees` by id, after that one; with extensions those of them."""
+    return rows_page(db, Employees.employee_ext, exts, after, limit)
+
+
+def delete_employees(db: Database, exts: Sequence[str]) -> int:
+    """Delete the rows of these extensions. Returns how many."""
+    return delete_rows(db, Employees.employee_ext, exts)
 
 
 # ------------------------------------------------------------------------------------------- what the call log would say

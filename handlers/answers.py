@@ -3,9 +3,10 @@
 import json
 import logging
 import re
+from datetime import datetime
 from typing import Any
 
-from flask import Response, current_app
+from flask import Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from calllog.asking import Desk
@@ -56,6 +57,25 @@ def answered(outcome: Outcome, refused: Refusal | None) -> tuple[int, dict[str, 
     if outcome.state == IGNORED:
         return 200, {"status": "ignored", "reason": outcome.detail}
     return 200, {"status": "accepted"}
+
+
+def whole(name: str, default: int, least: int, most: int) -> int | None:
+    """A whole number of the query; None when it is none."""
+    text = request.args.get(name, "").strip()
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        return None
+    return int(text) if least <= int(text) <= most else None
+
+
+def plain(value: Any) -> Any:
+    """A value of the call log as JSON has it: a moment is wall clock in TIMEZONE, 2024-03-01T10:00:00."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, list):
+        return [{name: plain(inner) for name, inner in row.items()} for row in value]
+    return value
 
 
 def call_log_away() -> Response:

@@ -104,7 +104,7 @@ def test_whom_the_provider_names_by_an_id_alone_is_known_from_employees():
     assert seen(call, "103", employees=[("103", "", "1")]) == "-"
 
 
-LEG = {
+LEG: dict[str, Any] = {
     "leg_key": "",
     "employee_ext": "",
     "employee_number": "",
@@ -112,7 +112,13 @@ LEG = {
     "answered_at": None,
     "ended_at": None,
 }
-ROW = {"direction": "in", "state": "ringing", "employee_ext": "", "employee_number": "", "employee_ids": ""}
+ROW: dict[str, Any] = {
+    "direction": "in",
+    "state": "ringing",
+    "employee_ext": "",
+    "employee_number": "",
+    "employee_ids": "",
+}
 ROW |= {"answered_at": None}
 
 

@@ -4,8 +4,10 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import requests
@@ -91,7 +93,9 @@ def test_a_changed_call_is_told_once_to_each_position_and_again_when_it_changes(
 
 def test_a_long_way_is_told_in_portions(api: Service):
     told(api, *(("in", ring(f"81{number}")) for number in range(7)))
-    seen, position, turns = [], 0, 0
+    until(lambda: len(ids(changes(api))) == 7, "the worker has read them")
+    seen: list[str] = []
+    position, turns = STARTS[api.url], 0
     while True:
         answer = changes(api, position, limit=3)
         seen += ids(answer)
@@ -154,6 +158,34 @@ def test_an_extension_is_told_of_its_calls_its_legs_and_of_ringing_calls_that_ar
     assert "for_you" not in whole["calls"][0]
 
 
+def test_what_is_asked_for_is_told_and_nothing_else(api: Service):
+    record = {"full_record_file_link": "https://app.uiscom.ru/media/7", "tags": "vip"}
+    told(api, ("in", ring("871")), ("rec", end("871", **EMPLOYEE, **record)))
+    until(lambda: ids(changes(api)) == ["871"], "the call is told")
+    wanted: dict[str, Any] = {"columns": "client_number,state", "with": "recordings,attributes,events"}
+    (call,) = changes(api, **wanted)["calls"]
+    assert call.keys() == {"id", "change_no", "client_number", "state", "recordings", "attributes", "events"}
+    assert [recording["url"] for recording in call["recordings"]] == ["https://app.uiscom.ru/media/7"]
+    assert {row["name"]: row["content"] for row in call["attributes"]}["tags"] == "vip"
+    assert [event["kind"] for event in call["events"]] == ["ringing", "ended"]
+    assert "payload" not in call["events"][0]
+    wanted = {"columns": "provider_call_id", "ext": "102", "with": ""}
+    (bare,) = changes(api, **wanted)["calls"]
+    assert bare.keys() == {"id", "change_no", "provider_call_id", "for_you", "closed_for_you"}
+    assert "legs" in changes(api)["calls"][0]
+
+
+def test_the_status_tells_the_clock_the_position_and_who_writes(api: Service):
+    told(api, ("in", ring("881")))
+    found = until(lambda: (body := ask(api, "GET", "status"))["is_writing"] and body, "feed_status is written", 90)
+    assert found["timezone"] == "Europe/Moscow"
+    moscow = datetime.now(ZoneInfo("Europe/Moscow")).replace(tzinfo=None)
+    assert abs(datetime.fromisoformat(found["time"]) - moscow) < timedelta(seconds=30)
+    assert found["position"] == max(row["change_no"] for row in api.rows(Calls))
+    assert found["open_feeds"] == ["hooktype", "mgerm", "mtt", "uis", "xvb"]
+    assert {row["feed"] for row in found["feed_status"]} >= {"uis"}
+
+
 def test_an_employee_of_a_provider_without_extensions_is_known_by_the_number(api: Service):
     said = {
         "data": "event=o_79684881033_2019-05-23-15-15-19", "event": {"type": "o"}, "redirect_number": "79684881033",
@@ -172,7 +204,7 @@ def test_an_employee_of_a_provider_without_extensions_is_known_by_the_number(api
     ("query", "named"),
     [("after=x", "after"), ("after=-1", "after"), ("after=1.5", "after"), (f"after={2**64}", "after"),
      ("limit=0", "limit"), ("limit=501", "limit"), ("limit=%D9%A1", "limit"),
-     ("ext=" + ",".join(map(str, range(100, 121))), "ext")],
+     ("ext=" + ",".join(map(str, range(100, 121))), "ext"), ("columns=payload", "columns"), ("with=calls", "with")],
 )  # fmt: skip
 def test_a_wrong_parameter_is_named(sqlite_api: Service, query: str, named: str):
     answer = requests.get(f"{sqlite_api.url}/api/changes?{query}", headers=HEADERS, timeout=30)
@@ -188,7 +220,9 @@ def sqlite_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def test_only_the_api_key_opens_it(sqlite_api: Service):
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {API_KEY}"}):
         assert requests.get(f"{sqlite_api.url}/api/changes", headers=headers, timeout=30).status_code == 401
-        assert requests.put(f"{sqlite_api.url}/api/contacts", data="[]", headers=headers, timeout=30).status_code == 401
+        for method, path in (("PUT", "contacts"), ("GET", "employees"), ("DELETE", "contacts"), ("GET", "status")):
+            address = f"{sqlite_api.url}/api/{path}"
+            assert requests.request(method, address, data="[]", headers=headers, timeout=30).status_code == 401
 
 
 def test_a_call_log_that_is_away_or_hangs_is_said_at_once_and_harms_no_delivery(tmp_path: Path, mariadb: MariaDB):
@@ -295,12 +329,8 @@ def test_a_number_that_is_a_word_may_be_there_in_another_case(api: Service):
 @pytest.mark.parametrize(
     ("body", "status", "named"),
     [
-        (b"", 400, "JSON"), (b"{", 400, "JSON"), (b"{}", 400, "JSON"), (b"[1]", 400, "JSON"), (b"\xff", 400, "JSON"),
-        (b'[{"client_name": "\\ud83d"}]', 400, "JSON"), (b"[" * 100_000, 400, "JSON"),
-        (json.dumps([contact("1"), {"client_name": "x"}]).encode(), 422, "Контакт 2: поле client_number"),
-        (json.dumps([contact("")]).encode(), 422, "client_number"),
-        (json.dumps([contact("1", "x" * 256)]).encode(), 422, "client_name"),
-        (json.dumps([{"client_number": "1", "responsible_ext": ["100"]}]).encode(), 422, "responsible_ext"),
+        (b"", 400, "JSON"), (b"{", 400, "JSON"), (b"{}", 400, "JSON"), (b"\xff", 400, "JSON"),
+        (b"[" * 100_000, 400, "JSON"),
         (json.dumps([contact("1")] * 1001).encode(), 422, "1000"),
         (b" " * 1_100_000, 413, "частями"),
     ],
@@ -310,6 +340,54 @@ def test_a_wrong_list_is_refused_by_name_and_nothing_of_it_is_written(
 ):
     assert named in put(sqlite_api, body, status)["message"]
     assert sqlite_api.rows(Contacts) == []
+
+
+def test_a_bad_row_is_named_and_keeps_no_other_out(api: Service):
+    good = [contact("79201119613", "Вася"), contact("79201119614", "Петя")]
+    bad = [
+        {"client_name": "x"}, contact(""), contact(" + "), contact("1", "x" * 256), contact("1", "\ud83d"), 7,
+        {"client_number": "1", "responsible_ext": ["100"]}, {"client_number": None},
+    ]  # fmt: skip
+    answer = put(api, [good[0], *bad, good[1]], 422)
+    assert (answer["error"], answer["written"]) == ("rows_refused", 2)
+    assert [(row["index"], row["field"]) for row in answer["refused"]] == [
+        (1, "client_number"), (2, "client_number"), (3, "client_number"), (4, "client_name"), (5, ""), (6, ""),
+        (7, "responsible_ext"), (8, "client_number"),
+    ]  # fmt: skip
+    assert answer["refused"][3]["message"].startswith("Контакт 5: поле client_name")
+    assert answer["message"].startswith("Записано 2, отвергнуто 8. Контакт 2: поле client_number")
+    assert stored(api) == [("79201119613", "Вася", ""), ("79201119614", "Петя", "")]
+    wrong_id = {"employee_ext": "102", "provider_employee_id": "x"}
+    answer = ask(api, "PUT", "employees", 422, json=[wrong_id, {"employee_ext": "101"}])
+    assert (answer["written"], answer["refused"][0]["field"]) == (1, "provider_employee_id")
+
+
+def ask(service: Service, method: str, path: str, status: int = 200, **given: Any) -> dict[str, Any]:
+    answer = requests.request(method, f"{service.url}/api/{path}", headers=HEADERS, timeout=30, **given)
+    assert answer.status_code == status, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def test_contacts_are_read_page_by_page_and_deleted_in_whatever_spelling(api: Service):
+    put(api, [contact(f"7920111961{number}", f"Клиент {number}") for number in range(5)])
+    seen: list[str] = []
+    after = 0
+    while after is not None:
+        page = ask(api, "GET", "contacts", params={"after": after, "limit": 2})
+        seen, after = seen + [row["client_name"] for row in page["contacts"]], page["next"]
+    assert seen == [f"Клиент {number}" for number in range(5)]
+    found = ask(api, "GET", "contacts", params={"client_number": "8 (920) 111-96-13"})
+    assert [row["client_name"] for row in found["contacts"]] == ["Клиент 3"]
+    gone = {"client_number": ["8 (920) 111-96-13", "+79201119614", "79990000000"]}
+    assert ask(api, "DELETE", "contacts", params=gone) == {"deleted": 2}
+    assert ask(api, "DELETE", "contacts", params=gone) == {"deleted": 0}
+    assert [row[1] for row in stored(api)] == ["Клиент 0", "Клиент 1", "Клиент 2"]
+    assert "client_number" in ask(api, "DELETE", "contacts", 422)["message"]
+    assert "after" in ask(api, "GET", "contacts", 422, params={"after": "x"})["message"]
+    ask(api, "PUT", "employees", json=[{"employee_ext": "102", "employee_name": "Иванова"}, {"employee_ext": "103"}])
+    assert ask(api, "DELETE", "employees", params={"employee_ext": "103"}) == {"deleted": 1}
+    assert [row["employee_name"] for row in ask(api, "GET", "employees")["employees"]] == ["Иванова"]
 
 
 def test_contacts_make_no_call_and_move_no_change(api: Service):
