@@ -205,7 +205,8 @@ def _row(kind: Kind, index: int, item: Any) -> Any:
         return _refused(kind, index, next(iter(error.messages_dict)))
     except UnicodeEncodeError:
         return Refused(index, "", f"{kind.one} {index + 1}: в тексте есть знаки, которых не бывает.")
-    return row if row[0] else _refused(kind, index, kind.key)
+    named = any(sign.isalnum() for sign in row[0])  # "+" alone is no number
+    return row if named else _refused(kind, index, kind.key)
 
 
 def _refused(kind: Kind, index: int, field: str) -> Refused:
