@@ -19,7 +19,7 @@ import models
 import schemas
 from calllog import database
 from inbox import Inbox, Stored
-from tests.rig import surroundings
+from tests.rig import openapi, surroundings
 
 ROOT = surroundings.ROOT
 KEYS = {feed: f"test-{feed}-key" for feed in schemas.feeds()}  # of whatever feeds there are
@@ -187,12 +187,16 @@ class Service:
         """POST the raw body."""
         data = body.encode() if isinstance(body, str) else body
         query = f"?key={key}" if key is not None else ""
-        return requests.post(f"{self.url}{path}{query}", data=data, timeout=30, **options)
+        return self._checked(requests.post(f"{self.url}{path}{query}", data=data, timeout=30, **options))
 
     def get(self, path: str, key: str | None = None, **options: Any) -> requests.Response:
         """GET a path."""
         query = f"?key={key}" if key is not None else ""
-        return requests.get(f"{self.url}{path}{query}", timeout=30, **options)
+        return self._checked(requests.get(f"{self.url}{path}{query}", timeout=30, **options))
+
+    def _checked(self, answer: requests.Response) -> requests.Response:
+        """Every answer that a test meets is one that docs/openapi.yaml promises, unless the code was broken on purpose."""
+        return openapi.check(answer) if self.root == surroundings.code() else answer
 
     # -- looking
 
