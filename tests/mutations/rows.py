@@ -152,7 +152,7 @@ MUTATIONS = [
         "schemas/uis_reasons.tsv",
         "Клиент деактивирован\tsuspended",
         "Клиент деактивирован\tblocked",
-        f"{UIS}::test_finish_reasons_chosen_by_hand",
+        f"{UIS}::test_a_known_finish_reason_is_told_in_our_words",
     ),
     _fault(
         "missed-is-said-of-internal-calls",
