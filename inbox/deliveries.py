@@ -40,6 +40,7 @@ _WAITING_FEEDS = (
     "WHERE feed IS NOT NULL) SELECT feed FROM feeds WHERE feed IS NOT NULL"
 )
 BITE = 1000  # deliveries that one transaction deletes or requeues: the writer threads wait meanwhile
+PAGE = 500  # deliveries that are looked at together
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +147,8 @@ class Deliveries:
         while True:
             rows = self._file.connection().execute(
                 "SELECT id, event_key FROM deliveries WHERE id > ? AND state = ? AND event_key <> '' "
-                "AND (? = '' OR feed = ?) AND received_at >= ? ORDER BY id LIMIT 500",
-                (last, FORWARDED, feed, feed, since),
+                "AND (? = '' OR feed = ?) AND received_at >= ? ORDER BY id LIMIT ?",
+                (last, FORWARDED, feed, feed, since, PAGE),
             ).fetchall()  # fmt: skip
             if not rows:
                 return total
@@ -224,7 +225,7 @@ class Deliveries:
             except sqlite3.OperationalError as error:
                 if bite == 1 or not disk_is_full(error):
                     raise
-                bite //= 10
+                bite = max(1, bite // 10)
                 self._file.truncate_log()
                 continue
             total += changed
@@ -272,10 +273,10 @@ class Deliveries:
         """The deliveries (a first one and its repeats) that brought an event, the oldest first."""
         return list(self._stored("event_key = ? AND event_key <> ''", (event_key, limit), "id LIMIT ?"))
 
-    def pages(self, where: str = "1", values: tuple[Any, ...] = (), size: int = 500) -> Iterator[list[Stored]]:
-        """Every stored delivery in the order of ids, page by page."""
+    def pages(self, where: str = "1", values: tuple[Any, ...] = (), size: int = 0) -> Iterator[list[Stored]]:
+        """Every stored delivery in the order of ids, page by page, of `size` or PAGE."""
         last = 0
-        while page := list(self._stored(f"id > ? AND {where}", (last, *values, size), "id LIMIT ?")):
+        while page := list(self._stored(f"id > ? AND {where}", (last, *values, size or PAGE), "id LIMIT ?")):
             last = page[-1].delivery.id
             yield page
 

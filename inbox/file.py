@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from inbox.rescue import overwritten, rescue
-from server.sqlite import WAL_LIMIT, Connection, identity, transaction
+from server.sqlite import WAL_LIMIT, Connection, identity, transaction, truncate_log
 
 log = logging.getLogger("connector.inbox")
 
@@ -332,7 +332,7 @@ class InboxFile:
     def truncate_log(self) -> bool:
         """Bring all that was written into inbox.db itself and empty its -wal; False while a reader is in the way."""
         with self._turn_and_connection() as db:
-            return bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+            return truncate_log(db.execute)
 
 
 def bring_up(db: sqlite3.Connection, version: int = USER_VERSION) -> None:

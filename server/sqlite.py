@@ -7,9 +7,11 @@ removed under it is lost to everybody else.
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from server import files
 
 # Bytes that a -wal file keeps when it is begun anew: more than a checkpoint of SQLite's own (1,000 pages) leaves, so that a
 # file is cut only where a long reader had let it grow.
@@ -41,6 +43,17 @@ class Connection(sqlite3.Connection):
     """A connection that knows which file it has open."""
 
     identity: Identity
+
+
+def truncate_log(execute: Callable[[str], Any]) -> bool:
+    """Bring all that was written into the database's file itself and empty its -wal; False while a reader is in the way.
+    Synced: SQLite itself is content when the old frames, and what was deleted in them, come back with a power cut."""
+    done: bool = execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+    path = execute("PRAGMA database_list").fetchone()[2]
+    if done:
+        with contextlib.suppress(FileNotFoundError):
+            files.sync(Path(f"{path}-wal"))
+    return done
 
 
 def disk_is_full(error: Exception) -> bool:

@@ -24,6 +24,7 @@ from inbox import Inbox, Stored, now
 from inbox.judge import DAY, understood
 from models import CallEvents, CallLegs, Calls, Contacts
 from schemas.event import CallEvent
+from server import sqlite
 from server.sqlite import disk_is_full
 from upkeep import acts
 from upkeep.forgotten import CallId, Forgotten
@@ -253,7 +254,7 @@ def truncate_log(db: peewee.Database) -> bool:
     """Empty the -wal of a call log on SQLite, where deleted bytes may still be; False while a reader is in the way."""
     if not isinstance(db, peewee.SqliteDatabase):
         return True
-    return bool(db.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+    return sqlite.truncate_log(db.execute_sql)
 
 
 def _bites(items: list[T]) -> Iterator[list[T]]:

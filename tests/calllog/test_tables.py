@@ -46,12 +46,12 @@ def told_types() -> dict[str, str]:
 
 
 def columns(db: peewee.Database, table: str) -> dict[str, tuple[str, bool]]:
-    """column -> (declared type, whether it may be NULL)."""
+    """column -> (declared type, whether it may be NULL), but for what the database computes itself."""
     if isinstance(db, peewee.SqliteDatabase):
         rows = db.execute_sql(f"PRAGMA table_info({table})").fetchall()
         return {name: (kind, not filled) for _, name, kind, filled, _, _ in rows}
     rows = db.execute_sql(f"SHOW COLUMNS FROM {table}").fetchall()
-    return {name: (_plain(kind), null == "YES") for name, kind, null, *_ in rows}
+    return {name: (_plain(kind), null == "YES") for name, kind, null, *_, extra in rows if "GENERATED" not in extra}
 
 
 def _plain(kind: str) -> str:

@@ -88,4 +88,4 @@ def test_the_nightly_run_purges_before_it_backs_up() -> None:
     (command,) = re.findall(
         r"(?m)^ExecStart=(.*)$", (DEPLOY / "pbx-connector-daily.service").read_text(encoding="utf-8")
     )
-    assert re.findall(r"--app wsgi (\w+)", command) == ["purge", "backup"]
+    assert re.findall(r"/pbx-connector (purge|backup)\b", command) == ["purge", "backup"]

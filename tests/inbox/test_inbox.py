@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, Inbox, Outcome, Unavailable, now
+from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, Inbox, Outcome, Unavailable, file, now
+from inbox import writer as inbox_writer
 from inbox.file import bring_up, foreign, objects
 from models import Position
 from schemas.reading import Delivery
@@ -78,8 +79,50 @@ def test_a_row_that_cannot_be_stored_stops_no_other(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert [stored.delivery.query for stored in inbox.deliveries()] == ["n=1"]
+    assert [one for one in said if str(one).startswith("n=")] == ["n=1"]  # the others are asked to come again
     assert len(said) == 3
-    assert "n=1" in said
+
+
+def test_a_delivery_whose_commit_fails_is_not_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody beside us holds SQLite's own lock, so the failure comes in our turn."""
+    monkeypatch.setattr(file, "BUSY_MS", 50)
+    inbox = Inbox(tmp_path / "inbox")
+    inbox.probe()
+    with contextlib.closing(sqlite3.connect(inbox.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr(inbox_writer, "STORED_WITHIN_SECONDS", 30)
+        waiting = Inbox(tmp_path / "inbox")  # with a connection of its own, which waits for 50 ms
+        with pytest.raises(Unavailable, match="locked"):
+            waiting.put(delivery(1), Outcome())
+        other.execute("ROLLBACK")
+    assert inbox.deliveries() == []
+    assert waiting.put(delivery(2), Outcome()) == 1
+
+
+def test_a_purge_forgets_old_request_ids_and_attempts_and_none_of_today(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path / "inbox")
+    inbox.probe()
+    with inbox.file.writing() as db:
+        for age in (0, 100):
+            at = now() - age * 86_400_000
+            db.execute("INSERT INTO placements VALUES (?, ?, 200, '{}')", (f"of {age} days", at))
+            db.execute(
+                "INSERT INTO attempts VALUES (NULL, ?, 'xvb', '101', '', ?, '', 'placed')", (at, f"of {age} days")
+            )
+    before = now() - 30 * 86_400_000
+    assert inbox.past(before) == inbox.purge(before) == {FORWARDED: 0, IGNORED: 0, "placements": 1, "attempts": 1}
+    assert (inbox.placement("of 0 days"), inbox.placement("of 100 days")) == ((200, "{}"), None)
+    assert [tried.attempt.request_id for tried in inbox.attempts()] == ["of 0 days"]
+
+
+def test_nobody_is_alone_where_another_process_uses_data_dir_however_idle(tmp_path: Path) -> None:
+    one, two = Inbox(tmp_path / "inbox"), Inbox(tmp_path / "inbox")
+    with two.alone() as alone:
+        assert alone
+    one.use()  # for life
+    assert not two.is_forwarding()
+    with two.alone() as alone:
+        assert not alone
 
 
 def test_what_is_stored_is_what_came(tmp_path: Path) -> None:

@@ -1,13 +1,19 @@
-"""A power cut loses no acknowledged notification: what was answered 200 is in the inbox that was synced."""
+"""A power cut loses no acknowledged notification: what was answered 200 is in the inbox that was synced. And of whatever
+else has said that it is done everything is there."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from inbox import FORWARDED, Inbox
 from models import Calls
 from tests.rig import powercut, shim
+from tests.rig.acts import ACTS, BACKUP, ORDER, PERSON, Walk, an_order
+from tests.rig.crash import Crashes
+from tests.rig.provider import Asked, Handler, provider, says
 from tests.rig.service import Service, until
 from tests.rig.traffic import Traffic, traffic
 
@@ -35,7 +41,8 @@ def cut(library: Path, directory: Path, synchronous: str = "FULL") -> tuple[Serv
         )
     ordinary = dict(service.environment)
     service.environment |= powercut.environment(library, watched, shadow)
-    service.start()
+    service.flask("db", "upgrade")  # not from here, where nothing is mirrored
+    service.start(upgrade=False)
     with traffic(service, pause=0) as seen:
         until(lambda: seen.count > 150, "traffic flows")
         service.kill()
@@ -76,3 +83,76 @@ def test_the_same_cut_loses_deliveries_without_the_sync(library: Path, tmp_path:
     service, seen = cut(library, tmp_path, "NORMAL")
     assert seen.count > 150
     assert stored(service) < seen.count
+
+
+# ------------------------------------------------------------------------------------------------- whatever else is "done"
+
+
+class Cut:
+    """Runs an act on what it finds; `power` is then cut, and on again over what was synced."""
+
+    def __init__(self, walk: Walk, library: Path, directory: Path) -> None:
+        walk.prepare()
+        for path in walk.template.rglob("*.db"):
+            with closing(sqlite3.connect(path)) as db:  # its log is emptied, and goes
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        shutil.rmtree(walk.site.directory)
+        shutil.copytree(walk.template, walk.site.directory)
+        self.walk, self.survived = walk, directory / "survived"
+        shutil.copytree(walk.template, self.survived)
+        environment = powercut.environment(library, walk.site.directory, self.survived)
+        self.walk.service.environment |= environment
+        self.shim = environment.keys()
+
+    def crashes(self, **sizes: int) -> Crashes:
+        return Crashes(self.walk.service.root, self.walk.service.environment, {**self.walk.act.sizes, **sizes})
+
+    def off_and_on(self) -> None:
+        """Only what was synced is left."""
+        shutil.rmtree(self.walk.site.directory)
+        self.survived.rename(self.walk.site.directory)
+        for name in self.shim:
+            del self.walk.service.environment[name]
+
+
+@pytest.mark.parametrize("act", [*ACTS, "backup"])
+def test_what_a_command_has_said_is_there_after_a_power_cut(act: str, library: Path, tmp_path: Path) -> None:
+    cut = Cut(Walk({**ACTS, "backup": BACKUP}[act], tmp_path), library, tmp_path)
+    with cut.crashes() as crashes:
+        done = cut.walk.again(crashes)
+        assert done.code == 0, done.output
+    cut.off_and_on()
+    if act == "mending":  # marks are not synced: forwarding twice changes nothing
+        cut.walk.service.flask("forward", "--once")
+    cut.walk.act.whole(cut.walk.site)
+
+
+def test_who_was_forgotten_beside_a_reader_of_the_inbox_is_not_back_after_a_power_cut(
+    library: Path, tmp_path: Path
+) -> None:
+    """A reader keeps the log from being emptied, which would sync it whatever the deletion itself did."""
+    cut = Cut(Walk(ACTS["forget"], tmp_path), library, tmp_path)
+    with closing(sqlite3.connect(cut.walk.service.data_dir / "inbox" / "inbox.db")) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM deliveries").fetchone()
+        with cut.crashes(**{"inbox.file.BUSY_MS": 1}) as crashes:
+            done = cut.walk.again(crashes)
+            assert "a reader holds the inbox's -wal file" in done.output, done.output
+    cut.off_and_on()
+    assert cut.walk.site.states() == [FORWARDED] * 4
+    assert cut.walk.site.calls() == {"2", "4", "6", "8"}
+    assert all(PERSON.encode() not in stored.delivery.body for stored in cut.walk.service.deliveries())
+
+
+def test_an_order_that_was_dialled_is_remembered_after_a_power_cut(library: Path, tmp_path: Path) -> None:
+    with provider() as phones:
+        cut = Cut(Walk(an_order(phones.url), tmp_path), library, tmp_path)
+
+        def dialled(handler: Handler, asked: Asked) -> None:
+            shutil.copytree(cut.survived, tmp_path / "then")
+            says(200, "OK")(handler, asked)
+
+        phones.answer = dialled
+        with cut.crashes() as crashes:
+            assert cut.walk.again(crashes).code == 0
+    assert Inbox(tmp_path / "then" / "data" / "inbox").placement(ORDER) == (None, "")

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -86,6 +87,7 @@ def main() -> int:
         for mutation in mutations()
         if not arguments.only or any(text in f"{mutation.name} {mutation.file}" for text in arguments.only)
     ]
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="pbx-mutations-", ignore_cleanup_errors=True) as directory:
         place = Path(directory)
         if chosen and not arguments.no_control:
@@ -96,7 +98,7 @@ def main() -> int:
                 print(output, "The tests are red without any fault: mend them first.", sep="\n")
                 return 1
         wrong = run(chosen, place, arguments.jobs)
-    print(f"{len(chosen)} faults, {wrong} not as marked")
+    print(f"{len(chosen)} faults, {wrong} not as marked, {(time.monotonic() - began) / 60:.0f} minutes")
     return 1 if wrong or not chosen else 0
 
 

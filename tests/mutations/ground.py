@@ -15,9 +15,7 @@ MUTATIONS = [
         "file": "forwarder.py",
         "old": "            if _call(item) not in self._held:\n",
         "new": "            if True:\n",
-        "tests": [f"{LOCKED}::test_a_locked_row_delays_its_own_call_and_no_other"],
-        "caught": False,
-        "reason": "a held call that is tried with every delivery costs no time on MariaDB, a second on MySQL",
+        "tests": ["tests/test_meanwhile.py::test_new_deliveries_of_a_call_that_is_held_join_the_others"],
     },
     {
         "name": "lock-of-everything-is-not-told",
@@ -31,9 +29,7 @@ MUTATIONS = [
         "file": "calllog/batch.py",
         "old": "        if several:\n            self.fits(self.text)\n",
         "new": "",
-        "tests": [TOO_MUCH],
-        "caught": False,
-        "reason": "up to 500 events of 64 KB each are read before they are found to be too much",
+        "tests": ["tests/test_meanwhile.py::test_calls_too_big_to_be_read_together_are_not_understood_together"],
     },
     {
         "name": "batch-is-read-without-asking-how-long-it-is",
@@ -63,9 +59,7 @@ MUTATIONS = [
         "file": "forwarder.py",
         "old": "        self._call_log.rehearse()\n        delivery, event = item\n",
         "new": "        delivery, event = item\n",
-        "tests": [f"{WRITTEN}::test_a_night_without_a_call_log_makes_no_dead_letter"],
-        "caught": False,
-        "reason": "the rehearsal of the connection refuses first; it takes a refusal that begins while a batch is written",
+        "tests": ["tests/test_meanwhile.py::test_a_call_log_that_begins_to_refuse_everything_makes_no_dead_letter"],
     },
     {
         "name": "index-of-others-is-not-looked-for",

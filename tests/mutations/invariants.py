@@ -13,11 +13,7 @@ MUTATIONS = [
         "file": "inbox/writer.py",
         "old": "                self._add_queued(group)\n",
         "new": "                self._add_queued(group)\n                [ticket.settle() for ticket in group]\n",
-        "tests": [
-            "tests/server/test_worker.py::test_no_answer_leaves_before_its_delivery_is_on_disk_and_no_thread_waits_for_it"
-        ],
-        "caught": False,
-        "reason": "an answer sent in the group's turn, before its commit: the tests stop the disk before the turn",
+        "tests": ["tests/inbox/test_inbox.py::test_a_delivery_whose_commit_fails_is_not_acknowledged"],
     },
     {
         "name": "invariant-2-a-repeat-raises-the-receipt",

@@ -61,10 +61,10 @@ MUTATIONS = [
     ),
     _fault(
         "a-call-of-2099-comes-first",
-        "calllog/reading.py",
+        "calllog/search.py",
         "ahead = wanted.latest is not None and",
         "ahead = wanted.latest is None and",
-        f"{PAGE}::test_a_call_dated_2099_hides_no_other_and_stands_where_it_was_received",
+        "tests/calllog/test_search.py::test_a_call_dated_2099_hides_no_other_and_stands_where_it_was_received",
     ),
     _fault(
         "bytes-are-not-counted",

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import click
 import peewee
 from flask.cli import ScriptInfo
 
@@ -49,8 +50,8 @@ class Done(NamedTuple):
 
 
 class Crashes:
-    """Runs commands with these settings, each in a process of its own. `code`: the directory of the code; `sizes`: constants
-    of it that are other ones here, by `module.NAME`."""
+    """Runs commands with these settings, each in a process of its own. `code`: the directory of the code; `sizes`:
+    constants of it that are other ones here, by `module.NAME`."""
 
     def __init__(self, code: Path, environment: Mapping[str, str], sizes: Mapping[str, int] | None = None) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  closed with the object
@@ -165,7 +166,7 @@ def command(app: Any, arguments: list[str]) -> int:
         if arguments[0] == POST:
             _, path, body, key = arguments
             answer = app.test_client().post(path, data=body, headers={"Authorization": f"Bearer {key}"})
-            print(answer.status_code, answer.text)
+            click.echo(f"{answer.status_code} {answer.text}")
             return int(answer.status_code != 200)
         cli.program()(arguments, obj=ScriptInfo(create_app=lambda: app, set_debug_flag=False))
     except SystemExit as end:

@@ -122,18 +122,24 @@ class MariaDB:
         self.execute(f"DROP DATABASE IF EXISTS {kept}")
         self.execute(f"CREATE DATABASE {kept}")
         tables = [str(name) for (name,) in self.execute(f"SHOW TABLES IN {database}")]
+        columns = {table: ", ".join(self._written(database, table)) for table in tables}
         for table in tables:
-            self.execute(f"CREATE TABLE {kept}.{table} SELECT * FROM {database}.{table}")
+            self.execute(f"CREATE TABLE {kept}.{table} SELECT {columns[table]} FROM {database}.{table}")
 
         def put_back() -> None:
             with self._connected(database) as cursor:
                 cursor.execute("BEGIN")
                 for table in tables:
                     cursor.execute(f"DELETE FROM {table}")
-                    cursor.execute(f"INSERT INTO {table} SELECT * FROM {kept}.{table}")
+                    cursor.execute(f"INSERT INTO {table} ({columns[table]}) SELECT * FROM {kept}.{table}")
                 cursor.execute("COMMIT")
 
         return put_back
+
+    def _written(self, database: str, table: str) -> list[str]:
+        """The columns that it does not compute itself."""
+        rows = self.execute(f"SHOW COLUMNS FROM {database}.{table}")
+        return [f"`{name}`" for name, *_, extra in rows if "GENERATED" not in extra]
 
     @contextlib.contextmanager
     def _connected(self, database: str | None) -> Iterator[Cursor]:

@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
 import string
 import time
+from collections import Counter
+from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -151,6 +154,37 @@ def test_what_is_understood_can_be_written_and_the_rest_is_told_from_it(node: No
     node.forward()
     reasons = {stored.outcome.reason for stored in node.inbox.deliveries(limit=len(deliveries))}
     assert not reasons & {"our_fault", "indigestible"}
+
+
+# digits to str.isdigit() or str.isdecimal(); int() takes some of them and refuses the others
+DIGITS = ["²", "١٢", "１", "①", "𝟙𝟚", "1²"]
+
+
+def with_other_digits() -> Iterator[tuple[bytes, Delivery]]:
+    """(the letters before it, a real delivery in which one number has digits of another script)."""
+    for seed in SEEDS:
+        body = seed.body or seed.query.encode()
+        for found in re.finditer(rb"[0-9]+", body):
+            for digits in DIGITS:
+                changed = body[: found.start()] + digits.encode() + body[found.end() :]
+                key = re.sub(rb"[^A-Za-z_]+", b"", body[: found.start()])[-10:]
+                delivery = Delivery(seed.feed, seed.route, changed, received_at=1_700_000_000_000)
+                yield seed.feed.encode() + key + digits.encode(), delivery
+
+
+def test_a_number_with_digits_of_another_script_is_never_our_own_fault(node: Node) -> None:
+    where = dict(with_other_digits())  # once for each place
+    assert len(where) > 500
+    node.inbox.probe()
+    for delivery in where.values():
+        hold(delivery)
+    for delivery in list(where.values())[:: len(DIGITS) + 1]:  # every place, with one of them
+        outcome, _ = recognised(delivery)
+        node.inbox.begin(delivery, outcome)
+    node.inbox.probe()
+    node.forward()
+    dead = Counter(stored.outcome.reason for stored in node.inbox.deliveries(limit=-1))
+    assert not dead.keys() & {"our_fault", "indigestible"}
 
 
 LIMIT = 262_144

@@ -207,8 +207,10 @@ def test_a_call_whose_last_hangup_was_lost_expires_without_an_end():
 
 
 def test_a_cause_on_a_start_is_no_hangup_cause():
-    row = columns(notification("o", 19), notification("s", 30, cause="16"))
-    assert (row["state"], row["reason"], row["reason_raw"]) == ("talking", "", "")
+    start = notification("s", 30, cause="17")
+    assert (understood(start).reason, understood(start).reason_raw) == ("", "")
+    row = columns(notification("o", 19), start, notification("h", 60, leg="", side="A"))
+    assert (row["disposition"], row["reason"], row["reason_raw"]) == ("answered", "normal", "")
 
 
 def test_a_cause_only_in_data_counts():

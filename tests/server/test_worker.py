@@ -260,13 +260,7 @@ def test_what_nobody_waits_for_any_longer_has_a_bound(tmp_path: Path) -> None:
                 ((status, body),) = answers(connection, 1)
                 assert (status, body["error"]) == (503, "unavailable")
             let_go()
-            until(
-                lambda: (
-                    service.inbox.look().waiting >= 0
-                    and service.post("/hs/UIScom/in", '{"call_session_id": 5, "direction": "in"}').ok
-                ),
-                "on",
-            )
+            until(lambda: service.post("/hs/UIScom/in", '{"call_session_id": 5, "direction": "in"}').ok, "on")
 
 
 def test_a_service_that_stops_answers_what_it_has_taken(service: Service) -> None:
@@ -460,3 +454,15 @@ def test_a_cleaned_temporary_directory_ends_neither_master_nor_workers(tmp_path:
         os.kill(answering, signal.SIGKILL)
         until(lambda: answering not in service.workers() and len(service.workers()) == 2, "another is born")
         assert service.post("/hs/UIScom/in", json.dumps(ring("4"))).ok
+
+
+def test_a_closed_connection_frees_its_place(tmp_path: Path) -> None:
+    """More of them, one after another, than a worker has at a time."""
+    with Service(tmp_path, WORKERS="1", THREADS="1") as service:
+        service.start(True, "--worker-connections", "4")
+        until(lambda: len(service.workers()) == 2, "one that answers and one that forwards")
+        for call in range(1, 21):
+            with connect(service) as connection:
+                connection.settimeout(10)
+                connection.sendall(request(call, "1.0"))  # closed after its answer
+                assert connection.recv(12) == b"HTTP/1.0 200"
