@@ -20,7 +20,7 @@ import sqlite3
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import peewee
@@ -43,7 +43,7 @@ from models import Position
 from schemas.event import CallEvent
 from schemas.reading import Delivery
 from upkeep.forgotten import Forgotten
-from upkeep.reject import Withdrawal
+from upkeep.reject import Withdrawal, carry_out
 
 log = logging.getLogger("connector.forwarder")
 
@@ -221,6 +221,8 @@ class Forwarder:
         self._drained = False
         self._held = Held()
         self._holder = ""
+        self._rejection: Iterator[None] | None = None  # what the page has asked to reject, as far as it is done
+        self._reject_at = 0.0
 
     # ------------------------------------------------------------------------------------------------ running
 
@@ -267,11 +269,13 @@ class Forwarder:
                     self._watch.look()
                     taken_up = taken_up or self._take_up()
                     moved = self.step().total
+                    moved += self._reject()
                     self.tick()
                     delay = 0.0
                 except Exception as error:
                     delay = min(LONGEST_WHILE_LOCKED if isinstance(error, Locked) else LONGEST_DELAY, delay * 2 or 0.5)
                     self.close()
+                    self._rejection = None
                     # feed_status is due soon after the call log is back, but not after every deadlock
                     self._ticked = min(self._ticked, time.monotonic() - STATUS_EVERY + LOOK_FOR_ENDS_EVERY)
                     self._note.away(error, delay)
@@ -298,7 +302,7 @@ class Forwarder:
         while True:
             tally = self.step()
             total += tally
-            if not tally.total:
+            if not tally.total and not self._reject():
                 self.tick(always=True)
                 if not self._waits():  # it may have noticed a restore
                     return total
@@ -312,6 +316,22 @@ class Forwarder:
             tally += self._write_in_pieces(batch)
             self._drained = not self._waits()
             return tally
+
+    def _reject(self) -> bool:
+        """One bite of what the operator page has asked to reject; False when there is none."""
+        if not self._rejection and (time.monotonic() < self._reject_at or not self.inbox.asked_to_reject()):
+            return False
+        db = self._call_log.database()
+        wait_for_locks(db, longest=False)
+        rejection, self._rejection = self._rejection or carry_out(db, self.inbox, self.settings), None
+        try:
+            for _ in rejection:
+                self._rejection = rejection
+                return True
+        except Locked:
+            log.warning("not all is rejected yet, locked by %s", self._call_log.holder())
+            self._reject_at = time.monotonic() + LONGEST_DELAY
+        return False
 
     def _take(self) -> list[Delivery]:
         """1. What waits, the oldest first, but for the calls that are held."""
@@ -417,7 +437,8 @@ class Forwarder:
         at = time.monotonic()
         if self._drained and (always or at - self._looked > LOOK_FOR_ENDS_EVERY):
             if not self._clock_doubt():
-                self._end_overdue(self._call_log.database())
+                with self.forgotten.held():  # what ends a call is rejected before this or after it
+                    self._end_overdue(self._call_log.database())
             self._looked = at
         if always or at - self._ticked > STATUS_EVERY:
             self._call_log.check_position()

@@ -151,8 +151,7 @@ def inbox_reject(feed: str, since: datetime, until: datetime, address: str, key_
         return
     log, gone = terminal.call_log(), Counter[str]()
     failed = "not all was rejected, run the same command again"
-    period = f"{feed}, принято с {since:%Y-%m-%d %H:%M:%S} до {until:%Y-%m-%d %H:%M:%S}"
-    with terminal.attempt(failed), reject.record(settings, inbox, suspects, why, period) as record:
+    with terminal.attempt(failed), reject.record(settings, inbox, suspects, why) as record:
         for counts in reject.reject(log, inbox, settings, suspects, record):
             gone.update(counts)
     terminal.echo(

@@ -25,7 +25,7 @@ from inbox.deliveries import (
 from inbox.file import LATE_CHANGE, REPLACED, TROUBLE, InboxFile
 from inbox.looking import DeadGroup, Look, Looking, Row
 from inbox.orders import Orders
-from inbox.rejected import Rejecting, Sender, Suspects
+from inbox.rejected import Rejecting, Rejection, Sender, Suspects
 from inbox.writer import MOST_WAITING, STORED_WITHIN_SECONDS, Ticket, Unavailable, Writer
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "Inbox",
     "Look",
     "Outcome",
+    "Rejection",
     "Row",
     "Sender",
     "Stored",
@@ -94,6 +95,9 @@ class Inbox:
         self.standing, self.make_room, self.still_rejected = (
             rejecting.standing, rejecting.make_room, rejecting.still_rejected
         )  # fmt: skip
+
+        self.ask_to_reject, self.asked_to_reject = rejecting.ask_to_reject, rejecting.asked_to_reject
+        self.rejection_done, self.last_rejection = rejecting.rejection_done, rejecting.last_rejection
 
         looking = Looking(file)
         self.browse, self.dead_groups, self.dead_like = looking.browse, looking.dead_groups, looking.dead_like

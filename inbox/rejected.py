@@ -1,15 +1,17 @@
 """Deliveries that an administrator rejects: sent by the right key, but not by the provider (upkeep/reject.py)."""
 
+import json
 import sqlite3
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from calllog.bounds import BEYOND
 from inbox.deliveries import DEAD, FORGOTTEN, RECEIVED, REJECTED, now
-from inbox.file import InboxFile
+from inbox.file import InboxFile, remember
 
 DETAIL = "Отклонено администратором: прислано под верным ключом, но не провайдером."
+ASKED, DONE = "reject_asked", "reject_done"  # facts
 _IS_REJECTED = f"state = '{DEAD}' AND reason = '{REJECTED}'"
 
 
@@ -33,6 +35,17 @@ class Sender(NamedTuple):
     state: str
     reason: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """What the last order of the operator page has done, and when (milliseconds)."""
+
+    at: int
+    rejected: int = 0
+    call_events: int = 0
+    changed: int = 0
+    void: int = 0
 
 
 class Rejecting:
@@ -99,6 +112,30 @@ class Rejecting:
                 f"WHERE state = '{DEAD}' AND reason IN ({', '.join('?' * len(BEYOND))}) AND received_at >= ?",
                 (RECEIVED, *BEYOND, since),
             ).rowcount
+
+    # -- what the operator page asks for and the forwarder does
+
+    def ask_to_reject(self, suspects: Suspects) -> bool:
+        """Order it, on disk when this returns; False while an order is being carried out."""
+        with self._file.writing(synchronous="FULL") as db:
+            if (db.execute("SELECT value FROM facts WHERE name = ?", (ASKED,)).fetchone() or ("",))[0]:
+                return False
+            remember(db, ASKED, json.dumps(asdict(suspects)))
+            return True
+
+    def asked_to_reject(self) -> Suspects | None:
+        """The order, None where there is none."""
+        asked = self._file.fact(ASKED)
+        return Suspects(**json.loads(asked)) if asked else None
+
+    def rejection_done(self, done: Rejection) -> None:
+        """The order is carried out."""
+        self._file.remember(**{ASKED: "", DONE: json.dumps(asdict(done))})
+
+    def last_rejection(self) -> Rejection | None:
+        """What the last order has done, None where there never was one."""
+        done = self._file.fact(DONE)
+        return Rejection(**json.loads(done)) if done else None
 
     def still_rejected(self, ids: list[int]) -> list[tuple[int, int]]:
         """(id, received at) of those of the ids that are rejected."""

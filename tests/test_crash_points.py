@@ -11,6 +11,7 @@ import pytest
 
 from inbox import Inbox
 from tests.rig.acts import ACTS, BACKUP, BATCH, ORDER, Walk, an_order, copies_are_whole
+from tests.rig.mariadb import MariaDB
 from tests.rig.provider import Provider, provider
 
 
@@ -32,6 +33,14 @@ def test_a_batch_that_dies_at_any_write_is_whole_after_the_next_one(
 def test_an_act_that_dies_at_any_write_is_whole_after_the_next_one(act: str, tmp_path: Path) -> None:
     walk = Walk(ACTS[act], tmp_path)
     walk.prepare()
+    with walk.crashes() as crashes:
+        assert walk.whole(crashes) >= 3
+
+
+def test_a_reject_on_mysql_that_dies_at_any_write_is_whole_after_the_next_one(mariadb: MariaDB, tmp_path: Path) -> None:
+    walk = Walk(ACTS["reject"], tmp_path, mariadb.create("test_calls"))
+    walk.prepare()
+    walk.put_back = mariadb.keep("test_calls")
     with walk.crashes() as crashes:
         assert walk.whole(crashes) >= 3
 

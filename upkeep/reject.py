@@ -10,6 +10,7 @@ A crash in between leaves less to do for the next run. In a call log that was re
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,7 +21,7 @@ import peewee
 from calllog import batch, overdue, restored, withdrawal
 from calllog.statements import Indigestible
 from config import Settings
-from inbox import Inbox, Suspects, clock, now
+from inbox import Inbox, Rejection, Suspects, clock, now
 from inbox.judge import DAY, understood
 from inbox.links import with_known_links
 from models import Position
@@ -129,6 +130,21 @@ def _wait_again(db: peewee.Database, inbox: Inbox, settings: Settings, suspects:
     return lost + inbox.make_room(suspects.since)
 
 
+def carry_out(db: peewee.Database, inbox: Inbox, settings: Settings) -> Iterator[None]:
+    """What the operator page has asked for, bite by bite; nothing where it has asked for nothing."""
+    suspects = inbox.asked_to_reject()
+    if suspects is None:
+        return
+    gone = Counter[str]()
+    with record(settings, inbox, suspects, WHY) as one:
+        for counts in reject(db, inbox, settings, suspects, one):
+            gone.update(counts)
+            yield
+    done = {name: gone[name] for name in ("rejected", "call_events", "changed", "void")}
+    inbox.rejection_done(Rejection(now(), **done))
+    log.info("rejected what the operator page has asked for: %s", done)
+
+
 def _step(withdrawal: Withdrawal, applied: list[batch.Applied | None]) -> Counts:
     done = withdrawal.step(withdrawal.inbox.position())
     applied.append(done)
@@ -164,8 +180,10 @@ def again(settings: Settings, inbox: Inbox) -> int:
     return count
 
 
-def record(settings: Settings, inbox: Inbox, suspects: Suspects, why: str, period: str) -> Any:
+def record(settings: Settings, inbox: Inbox, suspects: Suspects, why: str) -> Any:
     """The record of one rejection; see acts.record."""
+    since, until = (batch.wall(moment, settings.timezone) for moment in (suspects.since, suspects.until))
+    period = f"{suspects.feed}, принято с {since} до {until}"
     return acts.record(settings, inbox.node(), REJECT, why, suspects=asdict(suspects), period=period)
 
 

@@ -42,6 +42,7 @@ def tools() -> dict[str, Any]:
         "link": lambda url: room.link(url) if _is_known(url) else "",
         "preview": shown.preview,
         "when": when,
+        "minute": minute,
         "length": length,
         "number": number,
         "label": label,
@@ -83,6 +84,12 @@ def when(moment: int | datetime | None) -> str:
     if moment.date() == today:
         return f"{moment:%H:%M:%S}"
     return f"{moment:%d.%m %H:%M:%S}" if moment.year == today.year else f"{moment:%d.%m.%Y %H:%M:%S}"
+
+
+def minute(moment: int, later: int = 0) -> str:
+    """A moment (milliseconds) so many seconds later, as a form's field has it: wall clock in TIMEZONE."""
+    at = datetime.fromtimestamp(moment // 1000 + later, connector().settings.timezone)
+    return f"{at:%Y-%m-%dT%H:%M:%S}"
 
 
 def length(seconds: int | None) -> str:

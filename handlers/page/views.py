@@ -17,7 +17,7 @@ from handlers.answers import Connector, answered, connector
 from handlers.page import formats, guard, shown
 from handlers.page import words as russian
 from handlers.page.guard import sentence
-from inbox import DEAD, IGNORED, REFUSED, UNKNOWN_FEED
+from inbox import DEAD, IGNORED, REFUSED, REJECTED, UNKNOWN_FEED
 from inbox.judge import recognised, understood
 from inbox.links import proposed
 from inbox.looking import MOST_SEARCHED
@@ -212,7 +212,7 @@ def delivery(id: int) -> Response | str:
         unread=schemas.unread_moments(stored.delivery) if event else {},
         judged=judged,
         answered=answered(*recognised(stored.delivery)) if arrives_here else None,
-        changed=became.state in (DEAD, IGNORED) and judged.reason != became.reason,
+        changed=became.state in (DEAD, IGNORED) and judged.reason != became.reason != REJECTED,
         call_id=call_id,
         away=away,
     )

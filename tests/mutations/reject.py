@@ -23,14 +23,14 @@ MUTATIONS = [
         "file": "upkeep/reject.py",
         "old": "standing = self.inbox.standing(list(stored)) if stored else {}",
         "new": "standing: dict[str, int] = {}",
-        "tests": [f"{T}test_a_reject_that_is_killed_at_any_write_is_whole_after_the_next_one"],
+        "tests": [ALONE],
     },
     {
         "name": "reject-keeps-the-receipt-of-a-lie",
         "file": "upkeep/reject.py",
         "old": "gone = [key for key, event in stored.items() if instead.get(key) != event]",
         "new": "gone = [key for key in stored if key not in instead]",
-        "tests": [f"{T}test_a_reject_that_is_killed_at_any_write_is_whole_after_the_next_one"],
+        "tests": [ALONE],
     },
     {
         "name": "reject-leaves-no-room",
@@ -115,6 +115,13 @@ MUTATIONS = [
         "old": "            self.sizes[id] = Size()\n",
         "new": "",
         "tests": [f"{T}test_what_was_too_many_for_its_call_comes_in_when_the_flood_is_rejected"],
+    },
+    {
+        "name": "reject-an-order-of-the-page-is-done-again",
+        "file": "inbox/rejected.py",
+        "old": '        self._file.remember(**{ASKED: "", DONE',
+        "new": "        self._file.remember(**{DONE",
+        "tests": [f"{T}test_a_button_of_the_page_rejects_what_the_page_has_shown_first"],
     },
     {
         "name": "reject-judges-what-comes-later-after-a-restore",

@@ -1,7 +1,9 @@
 """pbx-connector inbox reject: what a liar sent by a leaked key is gone, as if the provider alone had posted."""
 
+import html
 import json
 import random
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -20,14 +22,15 @@ from inbox.judge import DAY, recognised
 from models import CallEvents, Calls, Table
 from schemas.event import SETTLED, SILENCES
 from schemas.reading import Delivery
-from tests.rig.crash import DIED, Crashes
 from tests.rig.fixtures import FixtureCall, Request, fixture_calls
 from tests.rig.node import Node, end, ring, rows
 from tests.rig.service import Service, until
 from upkeep import reject
+from upkeep.acts import records
 from upkeep.rebuild import rebuild
 
 PROVIDER, LIAR, PASSWORD = "the-providers:key", "the-leaked:key", "operator-password"
+ANOTHER = "a-second-leaked:key"
 FEEDS = ("uis", "mtt")
 WHOLE_PERIOD = ("--since", "2020-01-01", "--until", "2090-01-01")
 OWN = {"id", "call_id", "change_no", "updated_at", "node"}  # what may differ
@@ -76,7 +79,7 @@ def take_out(node: Node, feed: str = "uis", key: str = LIAR) -> Counter[str]:
     """What the command does."""
     suspects, gone = Suspects(feed, 0, now(), key_hash=hashed(key)), Counter[str]()
     db = database.open_database(node.settings.database_url)
-    with db.connection_context(), reject.record(node.settings, node.inbox, suspects, reject.WHY, "") as record:
+    with db.connection_context(), reject.record(node.settings, node.inbox, suspects, reject.WHY) as record:
         for counts in reject.reject(db, node.inbox, node.settings, suspects, record):
             gone.update(counts)
     return gone
@@ -148,34 +151,6 @@ def test_after_a_reject_the_call_log_is_what_the_provider_alone_has_told(node: N
     assert told(url) == honest
     again = take_out(node)
     assert not any(again.values()), again
-
-
-@pytest.mark.long
-def test_a_reject_that_is_killed_at_any_write_is_whole_after_the_next_one(node: Node, tmp_path: Path):
-    at = now() - 60_000
-    for number in range(2):
-        call = f"7{number}"
-        deliver(node, LIAR, "in", at, **ring(call))  # the provider's own bytes, before it
-        deliver(node, PROVIDER, "in", at + 2000, **ring(call))
-        deliver(node, LIAR, "rec", at + 3000, **end(call, employee_phone_number="79990000000"))
-        deliver(node, PROVIDER, "rec", at + 4000, **end(call))
-        deliver(node, LIAR, "rec", at + 5000, **end(f"9{number}"))
-    node.forward()
-    honest = told_by_provider(tmp_path / "alone", node)
-    assert told(node.settings.database_url) != honest
-    environment = Service(tmp_path / "settings", node.settings.database_url, DATA_DIR=str(node.settings.data_dir))
-    arguments = ("inbox", "reject", "--feed", "uis", *WHOLE_PERIOD, "--key", hashed(LIAR), "--yes")
-    with Crashes(environment.root, environment.environment) as crashes:
-        for write in range(1, 200):
-            killed = crashes.run(*arguments, at=write)
-            if killed.code != DIED:
-                break
-            node.forward()
-        assert (killed.code, write > 8) == (0, True), killed
-    node.forward()
-    assert told(node.settings.database_url) == honest
-    assert len(void(node.settings.database_url)) == 2
-    assert node.inbox.rejected_by_feed() == {"uis": 6}
 
 
 def test_what_was_too_many_for_its_call_comes_in_when_the_flood_is_rejected(
@@ -320,7 +295,7 @@ def test_only_the_named_sender_feed_and_time_are_rejected(tmp_path: Path):
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     directory = tmp_path_factory.mktemp("service")
-    with Service(directory, UIS_KEY=f"{PROVIDER},{LIAR}", OPERATOR_PASSWORD=PASSWORD) as service:
+    with Service(directory, UIS_KEY=f"{PROVIDER},{LIAR},{ANOTHER}", OPERATOR_PASSWORD=PASSWORD) as service:
         yield service.start()
 
 
@@ -363,6 +338,32 @@ def test_what_was_rejected_is_nobodys_task_and_comes_back_one_by_one(service: Se
     assert page(service, "/replay", id=second, all="1").headers["Location"].endswith("replayed=0")  # they are no group
     assert page(service, "/replay", id=second).headers["Location"].endswith("replayed=1")
     until(lambda: told(service.database_url) == whole, "the call is whole again")
+
+
+def test_a_button_of_the_page_rejects_what_the_page_has_shown_first(service: Service):
+    service.post("/hs/UIScom/in", json.dumps(ring("91")), PROVIDER)
+    service.post("/hs/UIScom/rec", json.dumps(end("91")), ANOTHER)
+    service.post("/hs/UIScom/rec", json.dumps(end("92")), ANOTHER)
+    service.call("91", 2)
+    service.call("92")
+    lie = service.deliveries()[-1].delivery.id
+    (link,) = re.findall(r'href="(/reject\?[^"]+)"', page(service, f"/inbox/{lie}").text)
+    shown = page(service, html.unescape(link)).text
+    fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', shown))
+    assert fields["key"] == hashed(ANOTHER)
+    assert not service.inbox.rejected_by_feed()
+    foreign = requests.post(f"{service.url}/reject", fields, auth=("", PASSWORD), timeout=10)
+    assert (foreign.status_code, service.inbox.asked_to_reject()) == (403, None)
+    assert page(service, "/reject", **{**fields, "since": ""}).status_code == 400
+    assert page(service, "/reject", **fields).status_code == 303
+    done = until(service.inbox.last_rejection, "it is carried out")
+    assert (done.rejected, done.call_events, done.changed, done.void) == (2, 2, 1, 1)
+    assert service.call("91")["state"] == "ringing"
+    assert service.call("92", 0)["disposition"] == "void"
+    assert "уведомлений — 2" in page(service, html.unescape(link)).text
+    assert "верните уведомление" in page(service, f"/inbox/{lie}").text
+    *_, act = (act for act in records(service.data_dir / "acts") if act["kind"] == reject.REJECT)
+    assert act["whole"]
 
 
 def test_a_key_is_never_taken_for_its_hash_nor_a_slip_for_a_feed(service: Service):
