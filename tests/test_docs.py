@@ -16,6 +16,7 @@ import schemas
 import setup
 from calllog import database
 from config import Settings
+from handlers.page import words as russian_words
 from schemas import event as words
 from setup import uis
 from tests.rig.service import ROOT
@@ -174,6 +175,19 @@ def test_a_table_has_the_contracts_columns(table: type[models.Table]):
 @pytest.mark.parametrize("word", sorted({*words.DIRECTIONS, *words.STATES, *words.DISPOSITIONS, *words.REASONS} - {""}))
 def test_a_word_of_the_vocabulary_is_in_the_contract(word: str):
     assert f"`{word}`" in section(2)
+
+
+def test_the_words_are_told_in_russian_to_whoever_reads_them_in_1c():
+    page = (ROOT / "docs" / "1c.md").read_text(encoding="utf-8").partition("<!-- words:")[2].partition("<!-- /words -->")[0]
+    tables = {
+        "direction": russian_words.DIRECTIONS,
+        "state": russian_words.STATES,
+        "disposition": russian_words.DISPOSITIONS,
+        "hangup_by": russian_words.HANGUP_BY,
+        "reason": russian_words.REASONS,
+    }
+    told = re.findall(r"^\| `(\w+)` \| (?:`(\w+)`|пусто) \| (.*) \|$", page, re.M)
+    assert told == [(column, word, russian) for column, table in tables.items() for word, russian in table.items()]
 
 
 # ---------------------------------------------------------------------------------------------------------------- feeds

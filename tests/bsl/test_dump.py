@@ -20,7 +20,7 @@ from tests.bsl.client import EXTENSION, FOLDER, description
 from tests.bsl.language import text_of, tree, walk
 
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
-MODULES = [*sorted(EXTENSION.rglob("*.bsl")), FOLDER / "odbc.bsl"]
+MODULES = [*sorted(EXTENSION.rglob("*.bsl")), FOLDER / "compare.bsl", FOLDER / "odbc.bsl"]
 
 
 def generator() -> Any:

@@ -1,5 +1,6 @@
 """deploy/1c runs: its modules over HTTP and ODBC against the service, with its faults and those of the base."""
 
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from tests.bsl.stand import API_KEY, Stand
 from tests.conftest import DATABASES
 from tests.rig import node, odbc
 from tests.rig.fixtures import fixture_calls
+from tests.rig.service import ROOT
 
 CALLS = {call.name: call for call in fixture_calls()}
 HISTORY, TASK, FAULTS = "РегистрСведений.АТС_ИсторияЗвонков", "Задача.АТС_Перезвонить", "РегистрСведений.АТС_Ошибки"
@@ -266,6 +268,19 @@ def test_what_a_person_has_done_stays_done_until_the_next_missed_call(sqlite_sta
     assert place.opened == [("Задача.АТС_Перезвонить.ФормаСписка", None)]
 
 
+def test_a_call_that_turns_out_to_be_another_client_s_takes_its_task_along(sqlite_stand: Stand):
+    application = sqlite_stand.application()
+    base = application.base
+    base.constants["АТС_Позиция"] = max([row["change_no"] for row in stand_rows(sqlite_stand)], default=0)
+    first = {**uis(35, 2, **EXT)[1], "contact_phone_number": "", "calling_phone_number": "79201110035"}
+    for fields in (first, {**first, "contact_phone_number": "79201110036", "notification_name": "again"}):
+        sqlite_stand.tell("rec", **fields)
+        sqlite_stand.forward()
+        application.call("АТС_Чтение", "ПрочитатьИзменения")
+    found = [(task["НомерКлиента"][-2:], task["Выполнена"]) for task in base.rows(TASK)]
+    assert found == [("35", True), ("36", False)]
+
+
 def test_a_call_that_cannot_be_written_waits_and_keeps_no_other_out(sqlite_stand: Stand):
     application = sqlite_stand.application()
     base = application.base
@@ -387,7 +402,47 @@ def test_the_settings_are_written_and_checked_in_words(sqlite_stand: Stand):
     assert (base.constants["АТС_КлючAPI"], form.get("КлючAPI")) == ("wrong", "")
 
 
+# --------------------------------------------------------------------------------------------- the old service's register
+
+
+def test_the_comparison_explains_what_only_one_of_the_two_saw(away: Stand):
+    application = away.application()
+    module = application.add("ЗвонкиСравнение", FOLDER / "compare.bsl")
+    sessions = {n: {"call_session_id": n} for n in ("910", "911", "912", "9131415161718")}
+    for session, fields in sessions.items():
+        away.tell("rec", **{**uis(91, 1, direction="out" if session == "912" else "in")[1], **fields})
+    away.forward()
+    seen = NOW + timedelta(minutes=1)
+    for number, incoming in ((910, 1), (912, 1), (187020303, 1), (914, 0)):
+        for _ in range(3):  # a row a notification
+            application.base.sql(
+                'INSERT INTO "РегистрСведений.ИсторияЗвонков" VALUES (?, ?, ?)', [seen, number, incoming]
+            )
+    with away.up():
+        lines = module.call("Сравнить", NOW - timedelta(hours=1), NOW + timedelta(hours=1)).items
+    assert lines[0] == "Сессий в старом регистре: 4, в новом журнале: 4, в обоих: 2."
+    assert {line.split(":")[0]: line.split(": ")[1][:12] for line in lines[1:]} == {
+        "912": "направление ",
+        "187020303": "тестовая кно",
+        "914": "нет в новом ",
+        "911": "нет в старом",
+        "9131415161718": "сессия длинн",
+    }
+
+
 # -------------------------------------------------------------------------------------------------------------- ODBC
+
+
+def test_the_page_s_query_of_whom_to_call_back_answers(stand: Stand):
+    odbc.require()
+    (query,) = re.findall(r"```\n(SELECT missed.*?)```", (ROOT / "docs" / "1c.md").read_text(encoding="utf-8"), re.S)
+    for client, hour, answered in ((81, 5, False), (81, 4, False), (82, 5, False), (82, 4, True)):
+        stand.tell("rec", **uis(client, hour, answered=answered)[1])
+    stand.forward()
+    connection = odbc.connect(stand.database_url)
+    found = odbc.rows(connection, query.replace("2024-02-27", str((NOW - timedelta(days=3)).date())))
+    times = {row["client_number"]: row["times"] for row in found}
+    assert (times["79201110081"], "79201110082" in times) == (2, False)
 
 
 def test_the_odbc_module_reads_every_change_and_goes_on_after_a_lost_connection(stand: Stand):

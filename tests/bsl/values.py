@@ -117,6 +117,9 @@ class Array(Value):
     def Добавить(self, value: Any = None) -> None:
         self.items.append(value)
 
+    def Вставить(self, place: int, value: Any = None) -> None:
+        self.items.insert(place, value)
+
     def Количество(self) -> int:
         return len(self.items)
 
