@@ -178,7 +178,12 @@ def test_a_word_of_the_vocabulary_is_in_the_contract(word: str):
 
 
 def test_the_words_are_told_in_russian_to_whoever_reads_them_in_1c():
-    page = (ROOT / "docs" / "1c.md").read_text(encoding="utf-8").partition("<!-- words:")[2].partition("<!-- /words -->")[0]
+    page = (
+        (ROOT / "docs" / "1c.md")
+        .read_text(encoding="utf-8")
+        .partition("<!-- words:")[2]
+        .partition("<!-- /words -->")[0]
+    )
     tables = {
         "direction": russian_words.DIRECTIONS,
         "state": russian_words.STATES,

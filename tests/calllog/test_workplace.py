@@ -156,3 +156,8 @@ ROW |= {"answered_at": None}
 def test_while_somebody_talks(row: dict[str, Any], legs: list[dict[str, Any]], expected: tuple[str, bool]):
     call = {**ROW, **row, "legs": [{**LEG, **leg} for leg in legs]}
     assert standing(call, Asker.of(["102"], {})) == expected
+
+
+def test_an_outgoing_call_that_names_nobody_is_nobodys_notice():
+    assert standing({**ROW, "direction": "out", "legs": []}, Asker.of(["102"], {})) is None
+    assert standing({**ROW, "direction": "in", "legs": []}, Asker.of(["102"], {})) == ("unknown", False)
