@@ -197,14 +197,165 @@ def _literal(node: Node) -> Any:
     raise Load(f"line {node.start_point[0] + 1}: no constant: {kind} {text!r}")
 
 
-class Compiler:
-    """Compiles one method. A name is a parameter or variable, a form's attribute, or something of the world."""
+class Expressions:
+    """Compiles what one method computes. A name is a variable, a form's attribute, or something of the world."""
 
     def __init__(self, module: Module, method: Method) -> None:
         self.module, self.of, self.world = module, method, module.world
         self.locals = {name for name, _, _ in method.parameters}
         self.by_reference = {name for name, _, by_value in method.parameters if not by_value}
         self.sees_form = bool(module.form_names) and not method.without_context
+
+    def _is_field(self, name: str) -> bool:
+        return name in self.module.variables or (self.sees_form and name in self.module.form_names)
+
+    def _refuse(self, node: Node, why: str) -> None:
+        raise Load(f"{self.module.name}, line {node.start_point[0] + 1}: {why}")
+
+    def expression(self, node: Node) -> Run:
+        kind = node.type
+        if kind in ("expression", "index") and len(node.children) == 1:
+            return self.expression(node.children[0])
+        if kind == "parenthesized_expression":
+            return self.expression(node.children[1])
+        if kind == "identifier":
+            return self._name(node)
+        if kind in ("access", "property_access", "call_expression", "index_access", "method_call"):
+            return self._chain(self._links(node))
+        if kind == "binary_expression":
+            return self._binary(node)
+        if kind == "unary_expression":
+            inner = self.expression(node.children[1])
+            if text_of(node.children[0]).casefold() in ("не", "not"):
+                return lambda frame: not truth(inner(frame))
+            return lambda frame: -inner(frame)
+        if kind == "ternary_expression":
+            question, yes, no = (self.expression(c) for c in node.children if c.type == "expression")
+            return lambda frame: yes(frame) if truth(question(frame)) else no(frame)
+        if kind == "new_expression":
+            return self._new(node)
+        value = _literal(node)
+        return lambda frame: value
+
+    def _binary(self, node: Node) -> Run:
+        left, right = self.expression(node.children[0]), self.expression(node.children[2])
+        sign = text_of(node.children[1]).casefold()
+        if sign in ("и", "and"):
+            return lambda frame: truth(left(frame)) and truth(right(frame))
+        if sign in ("или", "or"):
+            return lambda frame: truth(left(frame)) or truth(right(frame))
+        if sign == "=":
+            return lambda frame: equal(left(frame), right(frame))
+        if sign == "<>":
+            return lambda frame: not equal(left(frame), right(frame))
+        if sign in ("<", ">", "<=", ">="):
+            return lambda frame: compare(sign, left(frame), right(frame))
+        return lambda frame: add(sign, left(frame), right(frame))
+
+    def _links(self, node: Node) -> list[Node]:
+        """A chain's parts, the first one a name, a call or an expression in brackets; then properties, calls, indexes."""
+        if node.type in ("access", "property_access", "call_expression", "index_access"):
+            parts = [child for child in node.children if child.type not in (".", "[", "]")]
+            return [link for part in parts[:1] for link in self._links(part)] + parts[1:]
+        return [node]
+
+    def _chain(self, links: list[Node]) -> Run:
+        first = links[0]
+        if first.type == "identifier" and len(links) > 1 and links[1].type == "method_call":
+            module = self.world.module(text_of(first))
+            if module is not None and text_of(first).casefold() not in self.locals:
+                return self._follow(self._of_module(module, links[1]), links[2:])
+        return self._follow(self._own_call(first) if first.type == "method_call" else self.expression(first), links[1:])
+
+    def _follow(self, run: Run, links: list[Node]) -> Run:
+        for link in links:
+            run = self._link(run, link)
+        return run
+
+    def _link(self, base: Run, link: Node) -> Run:
+        if link.type == "property":
+            name = text_of(link)
+            return lambda frame: _get(base(frame), name)
+        if link.type == "method_call":
+            called, arguments = text_of(link.children[0]), self._arguments(link)
+            return lambda frame: _call(base(frame), called, [None if a is None else a(frame) for a in arguments])
+        key = self.expression(link)
+        return lambda frame: base(frame).item(key(frame))
+
+    def _arguments(self, node: Node) -> list[Run | None]:
+        listed = next((child for child in node.children if child.type == "arguments"), None)
+        if listed is None or len(listed.children) == 2:
+            return []
+        found: list[Run | None] = [None]
+        for child in listed.children[1:-1]:
+            if child.type == "expression":
+                found[-1] = self.expression(child)
+            elif child.type in (",", "omitted_argument"):
+                found.append(None)
+        commas = text_of(listed).count(",")
+        return found if len(found) - 1 <= commas else found[: commas + 1]
+
+    def _called(self, node: Node) -> tuple[str, list[Run | None]]:
+        return text_of(node.children[0]), self._arguments(node)
+
+    def _own_call(self, node: Node) -> Run:
+        name, arguments = self._called(node)
+        method = self.module.methods.get(name.casefold())
+        if method is not None:
+            check_arguments(method, list(arguments), f"{self.module.name}, line {node.start_point[0] + 1}")
+            if self.of.side == SERVER and method.side == CLIENT:
+                self._refuse(node, f"{name} is the client's")
+            if self.of.without_context and not method.without_context:
+                self._refuse(node, f"{name} needs the form's context")
+            return lambda frame: self.module.call(
+                name, *(OMITTED if a is None else a(frame) for a in arguments), form=frame.form, errors=frame.errors
+            )
+        function = self.world.function(name, self.of.side)
+        if function is None:
+            self._refuse(node, f"there is no {name} at the {'client' if self.of.side == CLIENT else 'server'}")
+        assert function is not None
+        return lambda frame: function(frame, *(None if a is None else a(frame) for a in arguments))
+
+    def _of_module(self, module: Module, node: Node) -> Run:
+        name, arguments = self._called(node)
+        method = module.methods.get(name.casefold())
+        if method is None or not method.exported:
+            self._refuse(node, f"{module.name} exports no {name}")
+        assert method is not None
+        check_arguments(method, list(arguments), f"{self.module.name}, line {node.start_point[0] + 1}")
+        crosses = self.of.side == CLIENT and method.side == SERVER
+        if (crosses and not getattr(module, "server_call", False)) or (
+            self.of.side == SERVER and method.side == CLIENT
+        ):
+            self._refuse(node, f"{module.name} cannot be called from here")
+        return lambda frame: module.call(name, *(OMITTED if a is None else a(frame) for a in arguments))
+
+    def _new(self, node: Node) -> Run:
+        name = next(text_of(child) for child in node.children if child.type == "identifier")
+        made, arguments = self.world.new(name, self.of.side), self._arguments(node)
+        if made is None:
+            self._refuse(node, f"there is no type {name} at this side")
+        assert made is not None
+        return lambda frame: made(*(None if a is None else a(frame) for a in arguments))
+
+    def _name(self, node: Node) -> Run:
+        name = text_of(node).casefold()
+        if name in self.locals:
+            return lambda frame: _local(frame, name, text_of(node))
+        if name in self.module.variables:
+            return lambda frame: self.module.variables[name]
+        if self.sees_form and name == "этотобъект":
+            return lambda frame: frame.form
+        if self.sees_form and name in self.module.form_names:
+            return lambda frame: frame.form.get(name)
+        value = self.world.constant(text_of(node), self.of.side)
+        if value is None:
+            self._refuse(node, f"there is no {text_of(node)} here")
+        return lambda frame: value
+
+
+class Compiler(Expressions):
+    """Compiles one method's statements."""
 
     def method(self, node: Node) -> Run:
         for part in walk(node):
@@ -218,14 +369,6 @@ class Compiler:
                 self.locals.add(next(text_of(c) for c in part.children if c.type == "identifier").casefold())
         start = next(n for n, child in enumerate(node.children) if child.type == "parameters")
         return self.block(node.children[start + 1 :])
-
-    def _is_field(self, name: str) -> bool:
-        return name in self.module.variables or (self.sees_form and name in self.module.form_names)
-
-    def _refuse(self, node: Node, why: str) -> None:
-        raise Load(f"{self.module.name}, line {node.start_point[0] + 1}: {why}")
-
-    # -- statements
 
     def block(self, nodes: list[Node]) -> Run:
         steps = [self.statement(n) for n in nodes if n.type.endswith("_statement")]
@@ -377,149 +520,6 @@ class Compiler:
             raise _Continue
 
         return run
-
-    # -- expressions
-
-    def expression(self, node: Node) -> Run:
-        kind = node.type
-        if kind in ("expression", "index") and len(node.children) == 1:
-            return self.expression(node.children[0])
-        if kind == "parenthesized_expression":
-            return self.expression(node.children[1])
-        if kind == "identifier":
-            return self._name(node)
-        if kind in ("access", "property_access", "call_expression", "index_access", "method_call"):
-            return self._chain(self._links(node))
-        if kind == "binary_expression":
-            return self._binary(node)
-        if kind == "unary_expression":
-            inner = self.expression(node.children[1])
-            if text_of(node.children[0]).casefold() in ("не", "not"):
-                return lambda frame: not truth(inner(frame))
-            return lambda frame: -inner(frame)
-        if kind == "ternary_expression":
-            question, yes, no = (self.expression(c) for c in node.children if c.type == "expression")
-            return lambda frame: yes(frame) if truth(question(frame)) else no(frame)
-        if kind == "new_expression":
-            return self._new(node)
-        value = _literal(node)
-        return lambda frame: value
-
-    def _binary(self, node: Node) -> Run:
-        left, right = self.expression(node.children[0]), self.expression(node.children[2])
-        sign = text_of(node.children[1]).casefold()
-        if sign in ("и", "and"):
-            return lambda frame: truth(left(frame)) and truth(right(frame))
-        if sign in ("или", "or"):
-            return lambda frame: truth(left(frame)) or truth(right(frame))
-        if sign == "=":
-            return lambda frame: equal(left(frame), right(frame))
-        if sign == "<>":
-            return lambda frame: not equal(left(frame), right(frame))
-        if sign in ("<", ">", "<=", ">="):
-            return lambda frame: compare(sign, left(frame), right(frame))
-        return lambda frame: add(sign, left(frame), right(frame))
-
-    def _links(self, node: Node) -> list[Node]:
-        """A chain's parts, the first one a name, a call or an expression in brackets; then properties, calls, indexes."""
-        if node.type in ("access", "property_access", "call_expression", "index_access"):
-            parts = [child for child in node.children if child.type not in (".", "[", "]")]
-            return [link for part in parts[:1] for link in self._links(part)] + parts[1:]
-        return [node]
-
-    def _chain(self, links: list[Node]) -> Run:
-        first = links[0]
-        if first.type == "identifier" and len(links) > 1 and links[1].type == "method_call":
-            module = self.world.module(text_of(first))
-            if module is not None and text_of(first).casefold() not in self.locals:
-                return self._follow(self._of_module(module, links[1]), links[2:])
-        return self._follow(self._own_call(first) if first.type == "method_call" else self.expression(first), links[1:])
-
-    def _follow(self, run: Run, links: list[Node]) -> Run:
-        for link in links:
-            run = self._link(run, link)
-        return run
-
-    def _link(self, base: Run, link: Node) -> Run:
-        if link.type == "property":
-            name = text_of(link)
-            return lambda frame: _get(base(frame), name)
-        if link.type == "method_call":
-            called, arguments = text_of(link.children[0]), self._arguments(link)
-            return lambda frame: _call(base(frame), called, [None if a is None else a(frame) for a in arguments])
-        key = self.expression(link)
-        return lambda frame: base(frame).item(key(frame))
-
-    def _arguments(self, node: Node) -> list[Run | None]:
-        listed = next((child for child in node.children if child.type == "arguments"), None)
-        if listed is None or len(listed.children) == 2:
-            return []
-        found: list[Run | None] = [None]
-        for child in listed.children[1:-1]:
-            if child.type == "expression":
-                found[-1] = self.expression(child)
-            elif child.type in (",", "omitted_argument"):
-                found.append(None)
-        commas = text_of(listed).count(",")
-        return found if len(found) - 1 <= commas else found[: commas + 1]
-
-    def _called(self, node: Node) -> tuple[str, list[Run | None]]:
-        return text_of(node.children[0]), self._arguments(node)
-
-    def _own_call(self, node: Node) -> Run:
-        name, arguments = self._called(node)
-        method = self.module.methods.get(name.casefold())
-        if method is not None:
-            check_arguments(method, list(arguments), f"{self.module.name}, line {node.start_point[0] + 1}")
-            if self.of.side == SERVER and method.side == CLIENT:
-                self._refuse(node, f"{name} is the client's")
-            if self.of.without_context and not method.without_context:
-                self._refuse(node, f"{name} needs the form's context")
-            return lambda frame: self.module.call(
-                name, *(OMITTED if a is None else a(frame) for a in arguments), form=frame.form, errors=frame.errors
-            )
-        function = self.world.function(name, self.of.side)
-        if function is None:
-            self._refuse(node, f"there is no {name} at the {'client' if self.of.side == CLIENT else 'server'}")
-        assert function is not None
-        return lambda frame: function(frame, *(None if a is None else a(frame) for a in arguments))
-
-    def _of_module(self, module: Module, node: Node) -> Run:
-        name, arguments = self._called(node)
-        method = module.methods.get(name.casefold())
-        if method is None or not method.exported:
-            self._refuse(node, f"{module.name} exports no {name}")
-        assert method is not None
-        check_arguments(method, list(arguments), f"{self.module.name}, line {node.start_point[0] + 1}")
-        crosses = self.of.side == CLIENT and method.side == SERVER
-        if (crosses and not getattr(module, "server_call", False)) or (
-            self.of.side == SERVER and method.side == CLIENT
-        ):
-            self._refuse(node, f"{module.name} cannot be called from here")
-        return lambda frame: module.call(name, *(OMITTED if a is None else a(frame) for a in arguments))
-
-    def _new(self, node: Node) -> Run:
-        name = next(text_of(child) for child in node.children if child.type == "identifier")
-        made, arguments = self.world.new(name, self.of.side), self._arguments(node)
-        if made is None:
-            self._refuse(node, f"there is no type {name} at this side")
-        assert made is not None
-        return lambda frame: made(*(None if a is None else a(frame) for a in arguments))
-
-    def _name(self, node: Node) -> Run:
-        name = text_of(node).casefold()
-        if name in self.locals:
-            return lambda frame: _local(frame, name, text_of(node))
-        if name in self.module.variables:
-            return lambda frame: self.module.variables[name]
-        if self.sees_form and name == "этотобъект":
-            return lambda frame: frame.form
-        if self.sees_form and name in self.module.form_names:
-            return lambda frame: frame.form.get(name)
-        value = self.world.constant(text_of(node), self.of.side)
-        if value is None:
-            self._refuse(node, f"there is no {text_of(node)} here")
-        return lambda frame: value
 
 
 def _turn(body: Run, frame: Frame) -> bool:

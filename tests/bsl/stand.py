@@ -83,11 +83,16 @@ class Stand:
 
     def application(self, **edits: tuple[str, str]) -> Application:
         """A new base whose settings name this service, with the extension in it."""
-        base = Infobase(description(), lambda: odbc.connect(self.database_url), CATALOGS)
-        base.constants |= {
-            "АТС_АдресСлужбы": self.url,
-            "АТС_КлючAPI": API_KEY,
-            "АТС_СправочникКлиентов": "Контрагенты",
-            "АТС_РеквизитТелефона": "Телефон",
-        }
-        return Application(base, edits)
+        return application(self.url, self.database_url, **edits)
+
+
+def application(url: str, database_url: str, **edits: tuple[str, str]) -> Application:
+    """A new base whose settings name a service, with the extension in it."""
+    base = Infobase(description(), lambda: odbc.connect(database_url), CATALOGS)
+    base.constants |= {
+        "АТС_АдресСлужбы": url,
+        "АТС_КлючAPI": API_KEY,
+        "АТС_СправочникКлиентов": "Контрагенты",
+        "АТС_РеквизитТелефона": "Телефон",
+    }
+    return Application(base, edits)

@@ -1,8 +1,10 @@
 """deploy/1c runs: its modules over HTTP and ODBC against the service, with its faults and those of the base."""
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,11 +12,12 @@ import pytest
 
 import models
 from tests.bsl.client import FOLDER, Workplace
-from tests.bsl.stand import API_KEY, Stand
+from tests.bsl.stand import API_KEY, Stand, application
 from tests.conftest import DATABASES
 from tests.rig import node, odbc
 from tests.rig.fixtures import fixture_calls
-from tests.rig.service import ROOT
+from tests.rig.mariadb import MariaDB
+from tests.rig.service import ROOT, Service, until
 
 CALLS = {call.name: call for call in fixture_calls()}
 HISTORY, TASK, FAULTS = "РегистрСведений.АТС_ИсторияЗвонков", "Задача.АТС_Перезвонить", "РегистрСведений.АТС_Ошибки"
@@ -317,6 +320,39 @@ def test_reading_survives_a_service_that_is_away(away: Stand):
     assert base.rows(FAULTS) == []
     assert [row["НомерКлиента"] for row in base.rows(HISTORY)] == ["79201110051"]
     assert not any(API_KEY in text for _, _, text in base.log)
+
+
+def test_kills_of_the_service_and_of_its_database_cost_no_call_and_no_workplace(tmp_path: Path):
+    with (
+        MariaDB(tmp_path / "mariadb") as server,
+        Service(tmp_path / "service", server.create("calls"), API_KEY=API_KEY, WORKERS="1") as service,
+    ):
+        service.start()
+        base = (made := application(service.url, service.database_url)).base
+        place = Workplace(made)
+        place.open(FORM, Добавочные="102")
+        place.tick()
+        starts: list[Callable[[], object]] = [lambda: service.start(upgrade=False), server.start]
+        for number, (kill, start) in enumerate(zip((service.kill, server.kill), starts, strict=True)):
+            body = node.ring(f"99{number}", contact_phone_number=f"7920111009{number}", extension_phone_number="102")
+            assert service.post("/hs/UIScom/in", json.dumps(body)).ok
+            kill()
+            made.call("АТС_Чтение", "ПрочитатьИзменения")
+            place.tick()
+            assert [fault["Место"] for fault in base.rows(FAULTS)] == ["Связь со службой звонков"]
+            start()
+
+            def read(number: int = number) -> bool:
+                made.call("АТС_Чтение", "ПрочитатьИзменения")
+                return len(base.rows(HISTORY)) == number + 1
+
+            def shown(number: int = number) -> bool:
+                place.tick()
+                return len(place.cards()) == number + 1
+
+            until(read, "the call is read")
+            until(shown, "the card is open")
+        assert base.rows(FAULTS) == []
 
 
 # ------------------------------------------------------------------------------------- clients, employees, the card
