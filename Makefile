@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 JOBS ?= 3
 
-.PHONY: run test torture cluster bench release format lock audit clean
+.PHONY: run test torture cluster bench release install-test format lock audit clean
 
 run: $(VENV)/ready .env
 	@$(BIN)/python . db upgrade
@@ -40,6 +40,11 @@ bench: $(VENV)/ready-dev
 # dist/: what a server without a package index installs from (deploy/release.sh)
 release: $(VENV)/ready
 	@VENV=$(VENV) deploy/release.sh
+
+# a release installed, upgraded, moved, lost and restored on a Debian that systemd has booted, as the pages say; as root
+install-test: $(VENV)/ready-dev
+	@command -v debootstrap systemd-nspawn >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap systemd-container
+	$(BIN)/python -m tests.installed $(INSTALL_TEST)
 
 format: $(VENV)/ready-dev
 	$(BIN)/ruff check --fix .

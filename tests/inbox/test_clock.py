@@ -2,6 +2,7 @@
 again after a day of agreement, on the word of NTP, or when it is back where it was."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,9 @@ STORIES = {
     "restarted in the past, set right": ([at(0, 0), at(-DAY, 0, "b"), at(MINUTE, MINUTE, "b")], ""),
     "restarted in the past for a day": ([at(0, 0), at(-2 * DAY, 0, "b"), at(-DAY, DAY, "b")], ""),
     "restarted while ahead": ([at(0, 0), at(FOUR_YEARS, 0), at(FOUR_YEARS, 0, "b")], "after the last minute"),
+    "which boot is not known": ([at(0, 0, ""), at(9 * DAY, 0, "")], ""),  # perhaps restarted since
+    "which boot is not known, ahead": ([at(0, 0, ""), at(FOUR_YEARS, 0, "")], "after the last minute"),
+    "which boot is not known, back": ([at(0, 0, ""), at(-HOUR, MINUTE, "")], "behind the last minute"),
     "restarted while ahead, right again": ([at(0, 0), at(FOUR_YEARS, 0), at(HOUR, 0, "b")], ""),
 }
 
@@ -66,4 +70,14 @@ def test_a_doubted_moment_is_never_noted_as_the_last_one_that_was_right() -> Non
 def test_the_clocks_of_this_host_are_read() -> None:
     first, second = pairwise([clock.read(), clock.read(), clock.read()])
     assert after(*first, *second).doubt == ""
-    assert first[0].boot == clock.BOOT_ID.read_text().strip()
+    assert first[0].boot == clock.BOOT_ID.read_text().strip().replace("-", "")
+
+
+def test_where_the_units_sandbox_hides_which_boot_it_is_systemd_tells_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(clock, "BOOT_ID", tmp_path / "none")
+    monkeypatch.setenv("BOOT_ID", "0123456789abcdef0123456789abcdef")
+    assert clock.read().boot == "0123456789abcdef0123456789abcdef"
+    monkeypatch.delenv("BOOT_ID")
+    assert clock.read().boot == ""
