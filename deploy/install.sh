@@ -9,6 +9,7 @@
 #
 # PYTHON=/usr/bin/python3.12 chooses the interpreter. docs/operations.md has the rest.
 set -Eeuo pipefail
+umask 022 # the service's user reads what is laid here, whatever root's own umask is
 trap 'echo "pbx-connector: stopped at line $LINENO: $BASH_COMMAND" >&2' ERR
 
 NAME=pbx-connector
