@@ -52,6 +52,11 @@ GENERATED = {
     "InformationRegister": ("Record", "Manager", "Selection", "List", "RecordSet", "RecordKey", "RecordManager"),
     "Task": ("Object", "Ref", "Selection", "List", "Manager"),
 }
+ADDITIONS = (
+    ("SearchStringAddition", "SearchStringRepresentation", "СтрокаПоиска"),
+    ("ViewStatusAddition", "ViewStatusRepresentation", "СостояниеПросмотра"),
+    ("SearchControlAddition", "SearchControl", "УправлениеПоиском"),
+)
 FOLDERS = {
     "Subsystem": "Subsystems",
     "Role": "Roles",
@@ -323,6 +328,13 @@ def _tooltip(name: str, ids: Ids, depth: int) -> Raw:
     return Raw(element("ExtendedTooltip", "", depth, name=f"{name}РасширеннаяПодсказка", id=ids.next()))
 
 
+def _addition(table: str, tag: str, kind: str, words: str, ids: Ids) -> Raw:
+    """What every table of a form has beside it."""
+    name = table + words
+    source = ("AdditionSource", [("Item", table), ("Type", kind)])
+    return Raw(element(tag, [source, _menu(name, ids, 4), _tooltip(name, ids, 4)], 3, name=name, id=ids.next()))
+
+
 def _shown(name: str, described: d.Form, ids: Ids) -> Raw:
     number = ids.next()
     only = [("ReadOnly", True)] if name in described.read_only else []
@@ -341,7 +353,7 @@ def _shown(name: str, described: d.Form, ids: Ids) -> Raw:
             for column in described.columns[name]
         ]
         parts = [("Representation", "List"), *only, ("DataPath", name), _menu(name, ids, 3), Raw(bar)]
-        parts += [_tooltip(name, ids, 3), ("ChildItems", columns)]
+        parts += [_tooltip(name, ids, 3), *(_addition(name, *of, ids) for of in ADDITIONS), ("ChildItems", columns)]
         return Raw(element("Table", parts, 2, name=name, id=number))
     type_, words = described.attributes[name]
     long = [("MultiLine", True)] if type_ == "Строка(0)" else []
@@ -406,8 +418,8 @@ def objects() -> list[tuple[str, str]]:
         "Role": d.ROLES,
         "CommonModule": d.MODULES,
         "ScheduledJob": d.JOBS,
-        "CommonForm": d.FORMS,
         "Constant": d.CONSTANTS,
+        "CommonForm": d.FORMS,
         "InformationRegister": d.REGISTERS,
         "Task": d.TASKS,
     }

@@ -124,6 +124,12 @@ def methods(path: Path) -> dict[str, bool]:
     return found_
 
 
+BESIDE_A_TABLE = {
+    "ContextMenu", "AutoCommandBar", "ExtendedTooltip", "SearchStringAddition", "ViewStatusAddition",
+    "SearchControlAddition",
+}  # fmt: skip
+
+
 def form_faults(folder: Path) -> list[str]:
     """Handlers, data paths, commands of buttons, numbers of elements."""
     wrong = []
@@ -140,6 +146,9 @@ def form_faults(folder: Path) -> list[str]:
         wrong += [f"{name}: nothing to save {path}" for path in texts(root, "Field") if path not in attributes]
         commands = {f"Form.Command.{command.get('name')}" for command in found(root, "Command")}
         wrong += [f"{name}: no command {path}" for path in texts(root, "CommandName") if path not in commands]
+        for table in found(root, "Table"):
+            parts = {local(part) for part in table}
+            wrong += [f"{name}: {table.get('name')} has no {part}" for part in BESIDE_A_TABLE - parts]
         ids = Counter(node.get("id") for node in root.iter() if node.get("id"))
         wrong += [f"{name}: id {id} twice" for id, times in ids.items() if times > 1]
     return wrong
@@ -229,6 +238,7 @@ CARD, DESK = "CommonForms/АТС_КарточкаЗвонка", "CommonForms/А�
         (form_faults, f"{CARD}/Ext/Form.xml", "<DataPath>История.Запись", "<DataPath>История.Записи"),
         (form_faults, f"{CARD}/Ext/Form.xml", "Form.Command.Позвонить", "Form.Command.Звонить"),
         (form_faults, f"{CARD}/Ext/Form.xml", 'id="2"', 'id="1"'),
+        (form_faults, f"{CARD}/Ext/Form.xml", "<ViewStatusAddition.*</ViewStatusAddition>", ""),
         (form_faults, f"{CARD}/Ext/Form/Module.bsl", "Процедура Позвонить", "Процедура Набрать"),
         (job_faults, "ScheduledJobs/АТС_ЧтениеЗвонков.xml", "ПрочитатьИзменения", "Прочитать"),
         (
@@ -260,7 +270,7 @@ def test_a_dump_that_breaks_a_rule_is_seen(
         text = path.read_text(encoding="utf-8-sig")
         other = re.search(r'Constant uuid="([^"]*)"', (folder / "Constants/АТС_Позиция.xml").read_text("utf-8-sig"))
         assert other is not None
-        changed = re.sub(was, becomes.replace("{other}", other[1]), text, count=1)
+        changed = re.sub(was, becomes.replace("{other}", other[1]), text, count=1, flags=re.S)
         assert changed != text
         path.write_text(changed, encoding="utf-8")
     assert rule(folder) != []
