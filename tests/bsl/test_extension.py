@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 import models
+from calllog import database
 from tests.bsl.client import FOLDER, Workplace
 from tests.bsl.stand import API_KEY, Stand, application
 from tests.conftest import DATABASES
@@ -282,6 +283,25 @@ def test_a_call_that_turns_out_to_be_another_client_s_takes_its_task_along(sqlit
         application.call("АТС_Чтение", "ПрочитатьИзменения")
     found = [(task["НомерКлиента"][-2:], task["Выполнена"]) for task in base.rows(TASK)]
     assert found == [("35", True), ("36", False)]
+
+
+def test_a_call_that_never_was_leaves_the_history_and_its_task(sqlite_stand: Stand):
+    made = sqlite_stand.application()
+    last = max([row["change_no"] for row in stand_rows(sqlite_stand)], default=0)
+    made.base.constants["АТС_Позиция"] = last
+    sqlite_stand.tell("rec", **uis(37, 2, **EXT)[1])
+    sqlite_stand.forward()
+    made.call("АТС_Чтение", "ПрочитатьИзменения")
+    assert [task["Выполнена"] for task in made.base.rows(TASK)] == [False]
+    empty = dict.fromkeys(("client_number", "employee_ext", "employee_number", "direction"), "")
+    db = database.open_database(sqlite_stand.database_url)
+    with db.connection_context():  # as calllog/withdrawal.py leaves a call without any event
+        told = {**empty, "disposition": "void", "is_missed": 0, "change_no": last + 2}
+        models.Calls.update(**told).where(models.Calls.change_no == last + 1).execute(db)
+        models.ChangeCounter.update(change_no=last + 2).execute(db)
+    made.call("АТС_Чтение", "ПрочитатьИзменения")
+    assert made.base.rows(HISTORY) == []
+    assert [task["Выполнена"] for task in made.base.rows(TASK)] == [True]
 
 
 def test_a_call_that_cannot_be_written_waits_and_keeps_no_other_out(sqlite_stand: Stand):
