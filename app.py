@@ -14,17 +14,20 @@ from calllog.asking import Desk
 from config import Settings, WrongSettings
 from forwarder import Forwarder
 from handlers.answers import Connector, on_http_error, on_inbox_error
-from inbox import Inbox
+from inbox import Inbox, now
+from server.running import Running
 
 
-def create_app(settings: Settings | None = None) -> Flask:
+def create_app(settings: Settings | None = None, running: Running | None = None) -> Flask:
     """The WSGI application. Raises config.WrongSettings; the state of inbox and call log never stops the start."""
     if settings is None:
         settings = config.load(schemas.zones(), database.parse_url)
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # a redirect would be lost: no provider follows one
     inbox = Inbox(settings.inbox_dir)
-    app.extensions["connector"] = Connector(settings, inbox, Forwarder(settings, inbox), Desk(settings.database_url))
+    running = running or Running(config.VERSION, str(config.HERE), now())
+    desk = Desk(settings.database_url)
+    app.extensions["connector"] = Connector(settings, inbox, Forwarder(settings, inbox), desk, running)
     app.register_error_handler(HTTPException, on_http_error)
     app.register_error_handler(sqlite3.Error, on_inbox_error)
     for blueprint in handlers.blueprints():

@@ -1,7 +1,9 @@
-"""pbx-connector check: is this node set up right? Settings, inbox, database, schema, disk, clock."""
+"""pbx-connector check: is this node set up right? Settings, the service itself, inbox, database, schema, disk, clock."""
 
 import sys
 from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 from flask.cli import with_appcontext
@@ -14,15 +16,20 @@ from cli import terminal
 from config import Settings, Stop
 from inbox import clock, now
 from inbox.state import disks, node_state
+from server import running
 from setup import selftest
 from setup.doors import weak_doors
 
+SITE = Path("/etc/nginx/sites-enabled/pbx-connector")
+
 
 @click.command("check")
+@click.option("--offline", is_flag=True, help="Ask neither the service nor nginx: before they run.")
 @click.option("--send", is_flag=True, help="Also post a self-test through PUBLIC_URL and follow it into the inbox.")
 @with_appcontext
-def command(send: bool) -> None:
-    """Settings (secrets masked), inbox, database, schema, disk, clock, weak doors. Exit status 1 when one is wrong."""
+def command(offline: bool, send: bool) -> None:
+    """Settings (secrets masked), whether the service runs with them, nginx, inbox, database, schema, disk, clock, weak
+    doors. Exit status 1 when one is wrong."""
     settings, wrong = terminal.settings(), []
     for name, value in settings.masked():
         terminal.echo(f"{name}={value}")
@@ -32,6 +39,7 @@ def command(send: bool) -> None:
         )
     terminal.echo()
     for what, test in (
+        *(() if offline else (("service", _check_service), ("nginx", _check_nginx))),
         ("inbox", _check_inbox),
         ("call log", _check_call_log),
         ("employees", _check_employees),
@@ -60,6 +68,44 @@ def command(send: bool) -> None:
             terminal.echo(f"self-test: WRONG: {failed}")
     if wrong:
         sys.exit(1)
+
+
+def _check_service(settings: Settings) -> str:
+    """As it says itself: that it takes deliveries, is this release, and runs with these settings."""
+    try:
+        status, body = running.ask(settings.bind, "/readyz", settings.api_key)
+    except OSError as error:
+        raise RuntimeError(f"nobody answers at {settings.bind} ({error}): start it") from None
+    service = body.get("service")
+    if service is None:
+        raise RuntimeError(f"what answers at {settings.bind} with {status} is no connector of this release: restart it")
+    if service["release"] != str(config.HERE):
+        raise RuntimeError(f"it runs {service['release']}, this is {config.HERE}: restart it")
+    if status != 200:
+        raise RuntimeError(f"it takes no deliveries: {body.get('inbox')}")
+    if service["settings"] != node_state(settings, terminal.inbox()).settings:
+        why = f"; at the last reload those in the file were refused: {service['refused']}" if service["refused"] else ""
+        raise RuntimeError(
+            f"it runs with other settings than these{why}: systemctl reload pbx-connector, or restart it"
+        )
+    return (
+        f"version {service['version']}, with these settings, started {service['started_at']}, "
+        f"generation {service['generation']}"
+    )
+
+
+def _check_nginx(settings: Settings) -> str:
+    """Where install.sh has set it up: that it passes requests on."""
+    if not SITE.exists():
+        return f"not asked, there is no {SITE}"
+    name = urlsplit(settings.public_url).hostname or "localhost"
+    try:
+        status, _ = running.ask("127.0.0.1:80", "/healthz", host=name)
+    except OSError as error:
+        raise RuntimeError(f"nobody answers on port 80 ({error}): systemctl status nginx") from None
+    if status != 200:
+        raise RuntimeError(f"it answers {status} to /healthz: the service behind it does not, or another site does")
+    return "passes requests on"
 
 
 def _check_inbox(settings: Settings) -> str:

@@ -7,42 +7,84 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+
+from gunicorn import systemd
 
 HERE = str(Path(__file__).resolve().parent.parent)
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
+KEPT = "pbx_connector_kept"  # in sys.modules, which alone outlives a reload: what the last good one has loaded
 
-# A reload (HUP) reads this file again, in the process from which all workers are forked: our code is loaded anew.
-for _name, _module in list(sys.modules.items()):
-    _file = getattr(_module, "__file__", None) or ""
-    if _file.startswith(HERE) and "site-packages" not in _file:
-        del sys.modules[_name]
-gc.unfreeze()  # see pre_fork: what was loaded before would stay
-gc.collect()
 
-import schemas
-from app import create_app
-from calllog import database
-from config import WrongSettings, load
-from handlers.webhook import count_malformed
-from server import logs
-from server.worker import Logger, Worker
-from setup.doors import weak_doors
+def _load(before):  # type: ignore[no-untyped-def]
+    """Our code, the settings and the application. Code and libraries, those too that are imported late, are loaded before
+    the fork: they are in memory once for all workers."""
+    import schemas
+    from app import create_app
+    from calllog import database
+    from config import HERE as release
+    from config import VERSION, load
+    from handlers.webhook import count_malformed
+    from inbox import now
+    from server import logs, worker
+    from server.running import Running
+    from setup.doors import weak_doors
 
-# Made before the fork: code and libraries, those too that are imported late, are in memory once for all workers.
-for _name in ("playhouse.migrate", "prometheus_client", "pymysql", "requests"):
-    importlib.import_module(_name)
-try:
-    _settings = load(schemas.zones(), database.parse_url)
-    _app = create_app(_settings)
-except WrongSettings as error:
-    sys.exit(str(error))
+    for name in ("playhouse.migrate", "prometheus_client", "pymysql", "requests"):
+        importlib.import_module(name)
+    settings = load(schemas.zones(), database.parse_url)
+    running = before.running.reloaded() if before else Running(VERSION, str(release), now())
+    return SimpleNamespace(
+        settings=settings,
+        running=running,
+        app=create_app(settings, running),
+        logs=logs,
+        worker=worker,
+        weak_doors=weak_doors,
+        count_malformed=count_malformed,
+    )
+
+
+def _is_ours(module):  # type: ignore[no-untyped-def]
+    file = getattr(module, "__file__", None) or ""
+    return file.startswith(HERE) and "site-packages" not in file
+
+
+def _load_anew():  # type: ignore[no-untyped-def]
+    """A reload (HUP) reads this file again, in the process from which all workers are forked, and loads our code anew.
+    Where that fails, whatever was checked before, the service goes on with what it has: a file half edited does not end
+    it."""
+    before, old = sys.modules.get(KEPT), _taken_out()
+    try:
+        kept = _load(before)
+    except Exception as error:
+        if before is None:
+            if type(error).__name__ == "WrongSettings":
+                sys.exit(str(error))
+            raise
+        _taken_out()
+        sys.modules.update(old)
+        kept = before
+        kept.running = kept.app.extensions["connector"].running = kept.running.reloaded(refused=str(error))
+    sys.modules[KEPT] = kept
+    return kept
+
+
+def _taken_out():  # type: ignore[no-untyped-def]
+    """Our modules, which the next import loads from the disk."""
+    return {name: sys.modules.pop(name) for name, module in list(sys.modules.items()) if _is_ours(module)}
+
+
+_kept = _load_anew()
+_settings = _kept.settings
+_log = logging.getLogger("connector.process")
 
 bind = [_settings.bind]
 workers = _settings.workers + 1
 threads = _settings.threads
-worker_class = Worker
-logger_class = Logger
+worker_class = _kept.worker.Worker
+logger_class = _kept.worker.Logger
 keepalive = 30
 graceful_timeout = 10
 timeout = 60
@@ -54,16 +96,27 @@ if os.access(
 http_parser = "python"  # server/worker.py reads request lines that the other one refuses
 limit_request_line = 8190  # as nginx: a GET with values in it is long
 control_socket_disable = True  # gunicorn >= 25.1 opens one under $HOME
-logconfig_dict = logs.take_over(_settings.log_format, _settings.log_level)
+logconfig_dict = _kept.logs.take_over(_settings.log_format, _settings.log_level)
 chdir = HERE
 
 
+def on_starting(server):  # type: ignore[no-untyped-def]
+    _log.info("pbx-connector %s", _kept.running)
+
+
 def when_ready(server):  # type: ignore[no-untyped-def]
-    for door in weak_doors(_settings):
-        logging.getLogger("connector.process").warning("weak door: %s", door.sentence)
+    systemd.sd_notify(f"STATUS={_kept.running}", server.log)
+    for door in _kept.weak_doors(_settings):
+        _log.warning("weak door: %s", door.sentence)
 
 
-on_reload = when_ready
+def on_reload(server):  # type: ignore[no-untyped-def]
+    gc.unfreeze()  # see pre_fork: what was loaded before would stay
+    gc.collect()
+    if _kept.running.refused:
+        _log.error("not reloaded, the settings of before stay in force: %s", _kept.running.refused)
+    on_starting(server)
+    when_ready(server)
 
 
 def nworkers_changed(server, new, old):  # type: ignore[no-untyped-def]
@@ -78,11 +131,11 @@ def pre_fork(server, worker):  # type: ignore[no-untyped-def]
 def post_fork(server, worker):  # type: ignore[no-untyped-def]
     # A worker born later gets the settings that were checked at the start or the reload, not a file half edited since:
     # one that fails to boot would take the whole service down.
-    worker.app.callable = worker.app.callable or _app
+    worker.app.callable = worker.app.callable or _kept.app
 
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]
-    worker.malformed = partial(count_malformed, worker.wsgi)
+    worker.malformed = partial(_kept.count_malformed, worker.wsgi)
     worker.wsgi.extensions["connector"].forwarder.start(worker.forwards)
 
 

@@ -56,7 +56,7 @@ as_user() { # as_user RELEASE COMMAND…: as the service's user, with the settin
         cd "$1"
         shift
         umask 077
-        exec runuser -u "$NAME" -- env -i PATH=/usr/bin:/bin HOME="$DATA" LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 "$@"
+        exec runuser -u "$NAME" -- env -i PATH=/usr/bin:/bin HOME="$DATA" LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 BIND="unix:$SOCKET" "$@"
     )
 }
 connector() { # connector RELEASE ARGUMENT…
@@ -68,8 +68,11 @@ connector() { # connector RELEASE ARGUMENT…
         as_user "$where" .venv/bin/flask --app wsgi "$@"
     fi
 }
-setting() { # setting RELEASE NAME: the value in force
-    connector "$1" check 2>/dev/null | sed -n "s/^$2=//p" || true
+settings() { # settings RELEASE: NAME=value of each, of the file
+    if [ -e "$1/$NAME" ]; then connector "$1" check --offline; else connector "$1" check; fi 2>/dev/null || true
+}
+setting() { # setting RELEASE NAME
+    settings "$1" | sed -n "s/^$2=//p"
 }
 
 # ------------------------------------------------------------------------------------------------ what is needed first
@@ -262,16 +265,25 @@ start() {
     # the socket stays: what comes meanwhile waits in its queue
     if [ "$fresh" = yes ] || [ "$changed" = yes ]; then
         systemctl restart "$NAME.service"
-    else
-        systemctl start "$NAME.service"
+    else # also what was changed by hand
+        systemctl reload-or-restart "$NAME.service"
     fi
-    answers || fail "it does not answer: journalctl -u $NAME says why; $0 --rollback brings the release before back"
+    answers || fail "this release does not answer: journalctl -u $NAME says why; $0 --rollback brings the release before back"
     say "$(systemctl is-active "$NAME.service"), release $(readlink -f "$CURRENT")"
+    agrees
 }
 
-answers() { # /readyz through the socket, within a minute
-    "$CURRENT/.venv/bin/python" - "$SOCKET" <<'PYTHON'
-import http.client, socket, sys, time
+agrees() { # what runs is what is installed: the service says so itself
+    local found
+    found=$(connector "$release" check 2>&1) && return
+    grep WRONG <<<"$found" >&2 || echo "$found" >&2
+    if grep -q "^service: WRONG" <<<"$found"; then fail "the service and what is installed differ"; fi
+    say "ATTENTION: it takes deliveries, but $NAME check finds something wrong (above)"
+}
+
+answers() { # /readyz through the socket, within a minute; of this release, where it says which one it is
+    "$CURRENT/.venv/bin/python" - "$SOCKET" "$(readlink -f "$CURRENT")" <<'PYTHON'
+import http.client, json, socket, sys, time
 
 for _ in range(60):
     connection = http.client.HTTPConnection("localhost")
@@ -280,9 +292,11 @@ for _ in range(60):
         connection.sock.settimeout(30)
         connection.sock.connect(sys.argv[1])
         connection.request("GET", "/readyz")
-        if connection.getresponse().status == 200:
+        answer = connection.getresponse()
+        release = json.loads(answer.read()).get("service", {}).get("release", sys.argv[2])
+        if answer.status == 200 and release == sys.argv[2]:
             sys.exit(0)
-    except OSError:
+    except (OSError, ValueError):
         pass
     time.sleep(1)
 sys.exit(1)
@@ -362,7 +376,7 @@ nginx_errors() { # what is no site's, to our reader too; nginx's own file goes o
 known_addresses() { # whose connections nginx does not count
     if {
         echo "# Written by install.sh from the settings: this host, TRUSTED_PROXIES and every <FEED>_ALLOW."
-        { echo "127.0.0.1/32, ::1/128" && connector "$release" check 2>/dev/null |
+        { echo "127.0.0.1/32, ::1/128" && settings "$release" |
             sed -nE 's/^(TRUSTED_PROXIES|[A-Z]+_ALLOW)=//p'; } | tr ',' '\n' | sed -E 's/^ +//; /^$/d; /\/0$/d; s/$/ 1;/' | sort -u
     } | writes "$KNOWN" 0644; then site_changed=yes; fi
 }
@@ -409,7 +423,7 @@ tell() {
     local feed
     echo
     echo "Addresses to paste at the providers (what else to set up there: $NAME feeds show <feed>):"
-    for feed in $(connector "$release" check | sed -n 's/^\([A-Z]*\)_KEY=.*key(s)$/\L\1/p'); do
+    for feed in $(settings "$release" | sed -n 's/^\([A-Z]*\)_KEY=.*key(s)$/\L\1/p'); do
         echo "  $feed"
         connector "$release" feeds show "$feed" | grep -oE 'https?://[^ "<>«»,]+' | grep -F "$(public_name)" | sort -u | sed 's/^/    /' || true
     done
@@ -450,7 +464,6 @@ do_rollback() {
     units
     nginx_site
     start
-    connector "$release" check >/dev/null || say "it takes deliveries, but $NAME check finds something wrong"
 }
 
 do_uninstall() {

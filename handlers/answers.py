@@ -17,6 +17,7 @@ from inbox import IGNORED, Inbox, Outcome
 from inbox.state import Probe
 from schemas.reading import Refusal
 from server.limit import MinuteLimit
+from server.running import Running
 
 log = logging.getLogger("connector.webhook")
 
@@ -27,8 +28,9 @@ JSON = "application/json; charset=utf-8"
 class Connector:
     """The application's parts that a request uses."""
 
-    def __init__(self, settings: Settings, inbox: Inbox, forwarder: "Forwarder", desk: Desk) -> None:
+    def __init__(self, settings: Settings, inbox: Inbox, forwarder: "Forwarder", desk: Desk, running: Running) -> None:
         self.settings, self.inbox, self.forwarder, self.desk = settings, inbox, forwarder, desk
+        self.running = running
         self.latest_changes, self.probe = LatestChanges(desk), Probe(settings, inbox)
         self.questions = {feed: MinuteLimit(settings.contact_questions_minute) for feed in settings.feeds}
 

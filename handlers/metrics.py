@@ -4,6 +4,7 @@ docs/contract.md section 5 has the names, docs/operations.md what to do when dep
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response
@@ -21,6 +22,7 @@ from inbox.orders import NOT_ALLOWED, OVER_LIMIT
 from inbox.state import Probe, node_state
 from inbox.watch import TROUBLES
 from schemas.event import DIRECTIONS, DISPOSITIONS
+from server.running import Running
 
 bp = Blueprint("metrics", __name__)
 
@@ -33,7 +35,7 @@ def metrics() -> Response:
     if stranger is not None:
         return stranger
     try:
-        text = generate_latest(Tables(here.settings, here.inbox, here.probe))
+        text = generate_latest(Tables(here.settings, here.inbox, here.probe, here.running))
     except OSError as error:
         return on_inbox_error(error)
     return Response(text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
@@ -48,8 +50,8 @@ class Tables(Collector):
     """One NodeState as metrics. What alerts count from is there as 0 before it first happens: an
     increase from nothing is none to Prometheus."""
 
-    def __init__(self, settings: Settings, inbox: Inbox, probe: Probe) -> None:
-        self.settings, self.inbox, self.probe = settings, inbox, probe
+    def __init__(self, settings: Settings, inbox: Inbox, probe: Probe, running: Running) -> None:
+        self.settings, self.inbox, self.probe, self.running = settings, inbox, probe, running
 
     def collect(self) -> Iterator[Metric]:
         """Every metric. Raises sqlite3.Error or OSError when the inbox cannot be read."""
@@ -78,6 +80,12 @@ class Tables(Collector):
         places, seen_at = state.disks, (state.call_log_seen_at or 0) / 1000
         age = (at - state.waiting_since) / 1000 if state.waiting_since is not None else 0
 
+        release = (self.running.version, Path(self.running.release).name, state.settings)
+        yield _gauge("build_info", "Which release runs, with which settings.", BUILD, {release: 1})
+        yield _one("start_timestamp_seconds", "When the service started.", self.running.started_at / 1000)
+        yield _one("generation", "1 after the start, one more with each reload.", self.running.generation)
+        refused = bool(self.running.refused)
+        yield _one("settings_refused", "1: the settings in the file are wrong, those of before are in force.", refused)
         yield _counter("deliveries", "Deliveries that came to be so.", FEED_OUTCOME, deliveries)
         yield _counter("refusals", "Requests that were refused and not kept.", FEED_REASON, refusals)
         size = {(feed,): 0 for feed in feeds} | {(feed,): bytes for feed, bytes in state.received_bytes.items()}
@@ -129,7 +137,7 @@ class Tables(Collector):
 
 
 FEED, FEED_OUTCOME, FEED_REASON = ("feed",), ("feed", "outcome"), ("feed", "reason")
-DISK, TASK = ("holds",), ("task",)
+DISK, TASK, BUILD = ("holds",), ("task",), ("version", "release", "settings")
 
 
 def _counter(name: str, what: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Metric:

@@ -3,6 +3,8 @@
 Readyz, metrics, the page, `pbx-connector check`, feed_status and the forwarder's warnings all render one NodeState.
 """
 
+import hashlib
+import hmac
 import shutil
 import sqlite3
 import threading
@@ -115,6 +117,7 @@ class NodeState:
     milliseconds since 1970 UTC. The call log is as the forwarder last saw it: no connection is opened for this."""
 
     node: str
+    settings: str  # fingerprint of the settings of whoever looks: equal where they and DATA_DIR are, and nothing else
     forwarding: bool
     call_log: str  # "ok", "away"; "" while nobody has asked it yet
     call_log_message: str
@@ -165,6 +168,7 @@ def node_state(settings: Settings, inbox: Inbox) -> NodeState:
     doubt = clock.seen_in(look.facts).doubt
     return NodeState(
         node=look.facts.get("node", ""),
+        settings=fingerprint(settings, look.facts),
         forwarding=inbox.is_forwarding(),
         call_log=look.facts.get("call_log_state", ""),
         call_log_message=look.facts.get("call_log_message", ""),
@@ -188,6 +192,13 @@ def node_state(settings: Settings, inbox: Inbox) -> NodeState:
         wal_bytes=_wal_bytes(settings),
         disks=disks(settings),
     )
+
+
+def fingerprint(settings: Settings, facts: Mapping[str, str]) -> str:
+    """Changes with any setting and tells none, not even to whoever knows all of them but one: it is keyed with a secret
+    that stays in this inbox."""
+    key = facts.get("page_secret", "")
+    return hmac.new(key.encode(), f"settings {settings!r}".encode(), hashlib.sha256).hexdigest()[:12] if key else ""
 
 
 def _silent(settings: Settings, last: dict[str, int]) -> list[str]:

@@ -38,6 +38,7 @@ def tools() -> dict[str, Any]:
     return {
         "operator": operator,
         "dead_count": (lambda: sum(count for _, _, count in here.inbox.dead())) if operator else None,
+        "running": here.running if operator else None,
         "seen": room.seen,
         "link": lambda url: room.link(url) if _is_known(url) else "",
         "preview": shown.preview,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import config
 from tests.rig import needs
 from tests.rig.mariadb import MariaDB
 from tests.rig.needs import PATH
@@ -61,7 +62,8 @@ def test_the_scripts_are_clean() -> None:
 
 def test_nginx_the_socket_and_the_service_agree() -> None:
     (where,) = re.findall(r"ListenStream=(.*)", (DEPLOY / "pbx-connector.socket").read_text())
-    assert f"--bind unix:{where} " in (DEPLOY / "pbx-connector.service").read_text()
+    assert f" BIND=unix:{where}\n" in (DEPLOY / "pbx-connector.service").read_text()
+    assert (DEPLOY / NAME).read_text().count(f" BIND=unix:{where} ") == 2
     assert f"server unix:{where} " in (DEPLOY / "nginx.conf").read_text()
     (limit,) = re.findall(r"client_max_body_size (\d+);", (DEPLOY / "nginx.conf").read_text())
     assert f"#MAX_BODY_BYTES={limit}\n" in (ROOT / ".env.example").read_text()
@@ -220,11 +222,18 @@ def test_the_installer_installs_upgrades_rolls_back_and_uninstalls(machine: Mach
         *post, f"http://{DOMAIN}/hs/UIScom/in?key={key}", "--resolve", f"{DOMAIN}:80:127.0.0.1", alone=True
     )
     assert answer.stdout == '{"status": "accepted"}\n200'
-    assert "call log: schema version" in machine.run(NAME, "check").stdout
     until(
         lambda: "ringing" in machine.run(NAME, "calls", "list").stdout,
         "it is forwarded, however little its unit shows it",
     )
+    checked = machine.run(NAME, "check", alone=True).stdout
+    assert f"service: version {config.VERSION}, with these settings" in checked
+    assert "nginx: passes requests on" in checked
+    assert "call log: schema version" in checked
+    machine.run("nginx", "-s", "stop", alone=True)
+    until(lambda: machine.run("ls", "/run/nginx.pid", check=False).returncode, "nginx has stopped")
+    assert "nginx: WRONG: nobody answers on port 80" in machine.run(NAME, "check", alone=True, check=False).stdout
+    machine.run("nginx", alone=True)
 
     # a certificate
     certificate = ["-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={DOMAIN}", "-days", "1"]

@@ -27,8 +27,9 @@ UNIT = (ROOT / "deploy" / "pbx-connector.service").read_text(encoding="utf-8")
 def commands(name: str) -> list[list[str]]:
     """The unit's ExecStart or ExecReload lines; the environment's programs are this one's."""
     lines = re.findall(rf"(?m)^{name}=(.*)$", UNIT)
-    program = f"{shlex.quote(sys.executable)} -m "
-    return [shlex.split(line.replace("/opt/pbx-connector/current/.venv/bin/", program)) for line in lines]
+    python = shlex.quote(sys.executable)
+    lines = [line.replace("/opt/pbx-connector/current/.venv/bin/", f"{python} -m ") for line in lines]
+    return [shlex.split(line.replace("/opt/pbx-connector/current/pbx-connector", f"{python} .")) for line in lines]
 
 
 class Deployed(Service):
@@ -38,15 +39,17 @@ class Deployed(Service):
         super().__init__(directory, "", **settings)
         self.settings_file = directory / "settings.env"
         del self.settings["BIND"]
-        self.environment = {"PATH": os.environ["PATH"], "PYTHONWARNINGS": WARNINGS}
         self.run = socket_directory()
         self.socket_path = self.run / "gunicorn.sock"
+        bind = f"unix:{self.socket_path}"
+        self.environment = {"PATH": os.environ["PATH"], "PYTHONWARNINGS": WARNINGS, "BIND": bind}
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(self.socket_path))
         self.listener.listen(4096)
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind(str(self.run / "notify"))
         self.notify.setblocking(False)
+        self._statuses: list[str] = []
         self.write_settings()
         self.release("first")
         http = site(directory / "nginx", self.socket_path, **(edits or {}))
@@ -96,6 +99,13 @@ class Deployed(Service):
             self.port = self.nginx.port
         return self
 
+    def status(self) -> str:
+        """What `systemctl status` shows: the last STATUS=."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._statuses += re.findall(r"(?m)^STATUS=(.*)$", self.notify.recv(4096).decode())
+        return self._statuses[-1]
+
     def _ready(self) -> bool:
         assert self.process is not None
         if self.process.poll() is not None:
@@ -137,16 +147,9 @@ class Deployed(Service):
             reader.wait(30)
 
     def reload(self) -> subprocess.CompletedProcess[str]:
-        """The ExecReload lines, until one fails."""
-        assert self.process is not None
-        for command in commands("ExecReload"):
-            words = [word.replace("$MAINPID", str(self.process.pid)) for word in command]
-            done = subprocess.run(
-                words, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=60
-            )
-            if done.returncode:
-                break
-        return done
+        """ExecReload."""
+        (command,) = commands("ExecReload")
+        return subprocess.run(command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=90)
 
     def nginx_logs(self) -> str:
         """All that nginx has written anywhere: the site's log, its own, its error log, what it said at the start."""

@@ -41,7 +41,7 @@ ONLY_UIS = {f"{name.upper()}_KEY": "" for name in KEYS if name != "uis"}
 
 def failed(service: Service, **environment: str) -> str:
     """What `pbx-connector check --send` finds wrong; it prints no key."""
-    done = service.flask("check", "--send", check=False, **{**ONLY_UIS, **environment})
+    done = service.flask("check", "--offline", "--send", check=False, **{**ONLY_UIS, **environment})
     assert done.returncode == 1
     assert UIS_KEY not in done.stdout + done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("self-test: WRONG: ")]
@@ -50,7 +50,7 @@ def failed(service: Service, **environment: str) -> str:
 
 def test_a_service_that_is_well_is_told_so_and_no_call_appears(own: Service) -> None:
     before = len(own.deliveries())
-    said = own.flask("check", "--send", check=True, **ONLY_UIS).stdout
+    said = own.flask("check", "--offline", "--send", check=True, **ONLY_UIS).stdout
     assert f"self-test: POST {own.url}/hs/UIScom/in?key=*** (uis)" in said
     assert UIS_KEY not in said
     (stored,) = own.deliveries()[before:]
@@ -64,7 +64,7 @@ def test_a_service_that_is_well_is_told_so_and_no_call_appears(own: Service) -> 
 @pytest.mark.parametrize("feed", [name for name, entered in setup.feeds().items() if entered.self_test])
 def test_every_feed_that_has_a_self_test_can_be_tested_so(feed: str, own: Service) -> None:
     others = {f"{name.upper()}_KEY": "" for name in KEYS if name != feed}
-    said = own.flask("check", "--send", check=True, **others).stdout
+    said = own.flask("check", "--offline", "--send", check=True, **others).stdout
     assert f"({feed})" in said
     assert "of this inbox" in said
     own.settled()
@@ -110,7 +110,10 @@ def test_an_address_of_another_node_is_noticed(own: Service, tmp_path: Path) -> 
 @pytest.mark.usefixtures("_nginx")
 def test_through_nginx(own: Service, tmp_path: Path) -> None:
     with Nginx(tmp_path / "well", PASS.format(port=own.port, tls="", more="")) as proxy:
-        assert "of this inbox" in own.flask("check", "--send", check=True, **ONLY_UIS, PUBLIC_URL=proxy.url).stdout
+        assert (
+            "of this inbox"
+            in own.flask("check", "--offline", "--send", check=True, **ONLY_UIS, PUBLIC_URL=proxy.url).stdout
+        )
     with Nginx(tmp_path / "away", PASS.format(port=free_port(), tls="", more="")) as proxy:
         said = failed(own, PUBLIC_URL=proxy.url)
         assert said.startswith("502 from nginx/")
