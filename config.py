@@ -1,6 +1,7 @@
 """Environment -> Settings: every setting of docs/contract.md section 4, read once, every wrong one named at once."""
 
 import ipaddress
+import logging
 import os
 import re
 import tomllib
@@ -15,6 +16,7 @@ from zoneinfo import ZoneInfo
 import click
 from dotenv import dotenv_values
 
+from server.logs import for_journal, in_journal
 from server.visible import visible
 
 HERE = Path(__file__).resolve().parent
@@ -27,7 +29,8 @@ class Stop(click.ClickException):
     """A sentence for the sysadmin, on which a command ends with exit status 1."""
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(visible(self.message), file=file, err=True)  # it may quote what came from outside
+        text = visible(self.message)  # it may quote what came from outside
+        click.echo(for_journal(text, logging.ERROR) if in_journal() else text, file=file, err=True)
 
 
 class WrongSettings(Stop):

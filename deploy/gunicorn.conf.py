@@ -61,7 +61,9 @@ def _load_anew():  # type: ignore[no-untyped-def]
     except Exception as error:
         if before is None:
             if type(error).__name__ == "WrongSettings":
-                sys.exit(str(error))
+                from server.logs import for_journal, in_journal
+
+                sys.exit(for_journal(str(error), logging.ERROR) if in_journal() else str(error))
             raise
         _taken_out()
         sys.modules.update(old)

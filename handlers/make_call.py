@@ -18,7 +18,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 from calllog.asking import Away
 from calllog.employees import employee
 from config import RUSSIAN, SHORT
-from handlers.access import api_refusal, client_address
+from handlers.access import api_refusal, client_address, sender
 from handlers.answers import Connector, answer, connector, refusal
 from handlers.webhook import log
 from inbox.orders import NOT_ALLOWED, NOT_KNOWN, OVER_LIMIT, PLACED, REFUSED_BY_PROVIDER, Attempt, Claim, Limits
@@ -106,7 +106,7 @@ def _claim(here: Connector, order: dict[str, Any]) -> Claim:
     )
     if claim.over:
         who, span = LIMITS[claim.over]
-        log.warning("make-call: refused from %r: the limit %s is reached", order["ext"], claim.over)
+        log.warning("make-call: refused %s, from %r: the limit %s is reached", sender(), order["ext"], claim.over)
         here.inbox.refuse("api", OVER_LIMIT, f"Слишком много заказанных звонков {who} {span}.")
         message = f"Слишком много заказанных звонков {who} {span}: номер не набирается. Предел задаёт администратор."
         abort(refusal(429, OVER_LIMIT, message, {"Retry-After": "60"}))
@@ -146,7 +146,8 @@ def _ensure_allowed(here: Connector, order: dict[str, Any], field: str, number: 
     """Aborts where MAKE_CALL_TO does not let the number be dialled."""
     if allowed(phone(number), here.settings.make_call_to):
         return
-    log.warning("make-call: refused from %r: MAKE_CALL_TO does not list %s", order["ext"], _masked(phone(number)))
+    to = _masked(phone(number))
+    log.warning("make-call: refused %s, from %r: MAKE_CALL_TO does not list %s", sender(), order["ext"], to)
     here.inbox.not_allowed(_attempt(here, order, number))
     here.inbox.refuse("api", NOT_ALLOWED, "Номера нет среди разрешённых (настройка MAKE_CALL_TO).")
     message = f"Поле {field}: по этому направлению звонить нельзя (настройка MAKE_CALL_TO): номер не набирается."

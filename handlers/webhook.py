@@ -11,7 +11,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 import schemas
-from handlers.access import admitted, client_address, key_hash, split_query, turn_away
+from handlers.access import admitted, client_address, key_hash, sender, split_query, turn_away
 from handlers.answers import Connector, answer, answered, connector, on_inbox_error
 from inbox import DEAD, IGNORED, RECEIVED, REFUSED, STORED_WITHIN_SECONDS, Unavailable, now
 from inbox.judge import recognised
@@ -50,7 +50,7 @@ def take(feed: str, route: str) -> Delivery | Response:
         body, whole = _read(environ, limit + 1)
     declared = request.content_length
     if (declared or 0) > limit or len(body) + removed > limit:
-        log.warning("%s: refused a body of more than %d bytes", feed, limit)
+        log.warning("%s: refused a body of more than %d bytes from %s", feed, limit, sender())
         return _too_large(feed, limit)
     if not whole:  # broken chunks: at least so many
         declared = max(declared or 0, len(body) + removed + 1)

@@ -4,7 +4,7 @@ import hmac
 
 from flask import Blueprint, Response, request
 
-from handlers.access import turn_away
+from handlers.access import sender, turn_away
 from handlers.answers import connector
 from handlers.crm import answer_crm
 from handlers.webhook import log, take
@@ -31,5 +31,5 @@ def _other_tenant(access_code: str) -> Response | None:
         message = "Этот access_code здесь не принимается (список XVB_ACCESS_CODES)."
     else:
         return None
-    log.warning("xvb: refused, %s", code)
+    log.warning("xvb: refused %s: %s", sender(), code)
     return turn_away("xvb", 403, code, message)

@@ -4,6 +4,7 @@ answered."""
 import logging
 import os
 import queue
+import re
 import shutil
 import sqlite3
 import threading
@@ -17,6 +18,7 @@ from schemas.reading import Delivery
 from server.sqlite import Connection, identity, transaction
 
 log = logging.getLogger("connector.inbox")
+_ADDRESS = re.compile(r"[0-9a-f:.]{2,45}")  # a proxy may pass on any text
 
 STORED_WITHIN_SECONDS = 8  # else the provider is asked to send the delivery again
 GROUP = 512  # deliveries in one commit at the most
@@ -89,7 +91,8 @@ class Ticket:
         if o.reason == "our_fault":
             log.error(OUR_FAULT, d.feed, self.id, self.id, extra=extra)
         elif o.state == DEAD:
-            log.warning("%s: refused delivery %d as %s", d.feed, self.id, o.reason, extra=extra)
+            address = d.client_address if _ADDRESS.fullmatch(d.client_address) else "an unknown address"
+            log.warning("%s: refused delivery %d as %s, from %s", d.feed, self.id, o.reason, address, extra=extra)
         elif o.state == IGNORED:
             log.debug("%s: delivery %d ignored: %s", d.feed, self.id, o.reason, extra=extra)
         else:

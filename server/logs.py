@@ -70,6 +70,23 @@ def told(error: BaseException | None) -> str:
     return masked("\nand then\n".join(parts))
 
 
+def in_journal() -> bool:
+    """Whether stderr is a stream of systemd's journal: JOURNAL_STREAM names the one that it has given."""
+    try:
+        found = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
+
+
+def for_journal(text: str, level: int) -> str:
+    """Each line with its priority in front, which the journal takes off again (sd-daemon(3))."""
+    return "".join(f"<{PRIORITIES.get(level, 6)}>{line}" for line in text.splitlines(keepends=True))
+
+
 class TextFormatter(logging.Formatter):
     """One line of text; what has more, as a traceback, goes on below it with a margin."""
 
@@ -117,6 +134,7 @@ class QueuedHandler(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
+        self._journal = in_journal()
         self._start()
 
     def _start(self) -> None:
@@ -156,7 +174,8 @@ class QueuedHandler(logging.Handler):
                 self._queue(count)
 
     def _queue(self, record: logging.LogRecord) -> None:
-        line = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+        text = self.format(record) + "\n"
+        line = (for_journal(text, record.levelno) if self._journal else text).encode("utf-8", "backslashreplace")
         if self._queued - self._written + len(line) > self.MOST_BYTES:
             self._dropped += 1
             return
@@ -257,10 +276,11 @@ def _not_raised(hook: Any) -> None:
 
 
 def dict_config(log_format: str, log_level: str) -> dict[str, Any]:
-    """For logging.config.dictConfig, and for gunicorn's logconfig_dict: all to stderr, no access log (it has keys)."""
+    """For logging.config.dictConfig, and for gunicorn's logconfig_dict: all to stderr, no access log (it has keys). The
+    journal gets priorities, and has a clock of its own."""
     text = {
         "()": "server.logs.TextFormatter",
-        "format": "%(asctime)s %(levelname)s %(name)s [%(process)d] %(message)s",
+        "format": ("" if in_journal() else "%(asctime)s ") + "%(levelname)s %(name)s [%(process)d] %(message)s",
         "datefmt": "%Y-%m-%dT%H:%M:%S%z",
     }
     return {

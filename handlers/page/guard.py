@@ -95,7 +95,7 @@ def _guard() -> Response | None:
     here = connector()
     password, address = here.settings.operator_password, client_address(here.settings)
     if not password:
-        log.warning("the operator page is closed, a request was refused; set OPERATOR_PASSWORD to open it")
+        log.warning("the operator page is closed, %s was refused; set OPERATOR_PASSWORD to open it", sender())
         return sentence(
             403, "Страница закрыта", "Администратор не задал OPERATOR_PASSWORD. Задайте его и перезапустите сервис."
         )

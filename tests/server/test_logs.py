@@ -100,6 +100,40 @@ def test_keys_links_and_numbers_are_masked(line: str, masked: str | None) -> Non
     assert logs.masked(line) == (line if masked is None else masked)
 
 
+def test_the_journal_gets_priorities_and_a_senders_address_with_each_refusal_and_no_second_clock(
+    tmp_path: Path,
+) -> None:
+    """`journalctl -u pbx-connector -p warning` is the night's reading. The log's file stands for the journal's stream."""
+    service = Service(tmp_path, WORKERS="many")
+    service.log_path.touch()
+    found = service.log_path.stat()
+    journal = {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
+    with pytest.raises(AssertionError, match="gunicorn ended"):
+        service.start(upgrade=False, **journal)
+    assert {line[:3] for line in service.log().splitlines()} == {"<3>"}
+    service.environment |= {"WORKERS": "1", "MAX_BODY_BYTES": "2000", "OPERATOR_PASSWORD": "a-password"}
+    with service:
+        service.start(**journal)
+        sender = {"X-Forwarded-For": "203.0.113.9"}
+        sent = [
+            ("[", UIS_KEY, 400),
+            ("{}", UIS_KEY, 422),
+            ("{}", "wrong", 401),
+            ("{}", None, 401),
+            ("x" * 3000, UIS_KEY, 413),
+        ]
+        for body, key, status in sent:
+            assert service.post("/hs/UIScom/in", body, key, headers=sender).status_code == status
+        service.get("/api/changes?after=0", headers=sender)
+        service.get("/", auth=("", "wrong"), headers=sender)
+        service.logs("the operator page refused")
+    lines = service.log().splitlines()
+    assert all(re.match(r"<[3-7]>(?!\d{4}-)", line) for line in lines)
+    night = [line for line in lines if line.startswith("<4>") and "weak door" not in line]
+    assert len(night) == len(sent) + 2
+    assert [line for line in night if "203.0.113.9" not in line] == []
+
+
 def site(service: Service, directory: Path) -> str:
     """deploy/nginx.conf with this test's addresses and directories."""
     path = ROOT / "deploy" / "nginx.conf"
