@@ -1,5 +1,6 @@
 """Environment -> Settings: every setting of docs/contract.md section 4, read once, every wrong one named at once."""
 
+import io
 import ipaddress
 import logging
 import os
@@ -234,6 +235,25 @@ def _without_password(url: str) -> str:
 # -------------------------------------------------------------------------------------------------------------- reading
 
 
+def _given(dotenv: Path, interpolate: bool = True) -> dict[str, str | None]:
+    """NAME -> value as the file has them; {} where there is none. Raises WrongSettings for a file that cannot be read."""
+    try:
+        text = dotenv.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        if dotenv.is_symlink():
+            raise WrongSettings(f"{dotenv} leads to {dotenv.readlink()}, which is not there") from None
+        return {}
+    except OSError as error:
+        raise WrongSettings(f"the settings cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise WrongSettings(
+            f"{dotenv.resolve()} is not in UTF-8 (but in cp1251 or UTF-16?): save it as UTF-8"
+        ) from None
+    if "\0" in text:
+        raise WrongSettings(f"{dotenv.resolve()} is not in UTF-8 (but in UTF-16?): save it as UTF-8")
+    return dotenv_values(stream=io.StringIO(text), interpolate=interpolate)
+
+
 def _names(table: type, prefix: str = "") -> dict[str, Any]:
     """NAME -> the field of this table."""
     read = (one for one in fields(table) if "read" in one.metadata)
@@ -253,7 +273,7 @@ def unknown(feeds: Iterable[str], dotenv: Path = HERE / ".env", environment: Map
     feeds = list(feeds)
     names = {*_all_names(feeds)}
     names |= {f"{name}_FILE" for name in names}
-    found = dotenv_values(dotenv, interpolate=False) if dotenv.is_file() else {}
+    found = _given(dotenv, interpolate=False)
     likes = {name: next(iter(get_close_matches(name, names, 1)), "") for name in found if name not in names}
     ours = tuple(f"{feed.upper()}_" for feed in feeds)
     for name in environment.keys() - names - likes.keys():
@@ -264,7 +284,7 @@ def unknown(feeds: Iterable[str], dotenv: Path = HERE / ".env", environment: Map
 
 def secret_files(feeds: Iterable[str], dotenv: Path, environment: Mapping[str, str]) -> list[str]:
     """The files that <NAME>_FILE of a secret names."""
-    given = {**(dotenv_values(dotenv) if dotenv.is_file() else {}), **environment}
+    given = {**_given(dotenv), **environment}
     secrets = [name for name, one in _all_names(feeds).items() if one.metadata["secret"]]
     return [file for name in secrets if (file := given.get(f"{name}_FILE"))]
 
@@ -275,7 +295,7 @@ def load(feeds: Mapping[str, str], check_url: Callable[[str], Any], dotenv: Path
 
     `check_url` raises ValueError for a DATABASE_URL that is none. Raises WrongSettings.
     """
-    given = {**(dotenv_values(dotenv) if dotenv else {}), **os.environ}
+    given = {**(_given(dotenv) if dotenv else {}), **os.environ}
     wrong: dict[str, str] = {}
     values = _read(_names(Settings), given, wrong)
     by_feed = {}

@@ -114,7 +114,8 @@ def check_schema(db: Database) -> None:
     """Raises SchemaDiffers unless this release may write to the call log; inside the transaction that writes."""
     found = schema(db)
     if not found.writable:
-        todo = "run pbx-connector db upgrade" if found.version < models.VERSION else "it belongs to a newer release"
+        older = found.version < models.VERSION
+        todo = "run pbx-connector db upgrade" if older else "it belongs to a newer release: install that one"
         raise SchemaDiffers(
             f"the call log has schema version {found.version}, this release writes {models.VERSION}: {todo}"
         )

@@ -86,9 +86,19 @@ def _is_mariadb(db: MysqlCallLog) -> bool:
     return "MariaDB" in str(db.connection().server_version)
 
 
+_MYSQL_URL = (
+    "sqlite:///<path> or mysql://user:password@host:port/name?ssl_ca=<file>; in the password @ is written as %40, "
+    "/ as %2F, # as %23, ? as %3F, : as %3A, % as %25"
+)
+
+
 def parse_url(url: str) -> tuple[str, dict[str, Any]]:
     """DATABASE_URL as (database, options of its driver). ValueError, in words for the sysadmin, for what it is not."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 3306
+    except ValueError:  # a / # or [ of the password: the error would quote it
+        raise ValueError(_MYSQL_URL) from None
     if parts.scheme == "sqlite":
         path = unquote(url.removeprefix("sqlite://")).removeprefix("/")
         if not path or "?" in path:
@@ -97,10 +107,10 @@ def parse_url(url: str) -> tuple[str, dict[str, Any]]:
     name = unquote(parts.path.removeprefix("/"))
     query = parse_qs(parts.query)
     if parts.scheme not in ("mysql", "mariadb") or not parts.hostname or not name or set(query) - {"ssl_ca"}:
-        raise ValueError("sqlite:///<path> or mysql://user:password@host:port/name?ssl_ca=<file>")
+        raise ValueError(_MYSQL_URL)
     options: dict[str, Any] = {
         "host": parts.hostname,
-        "port": parts.port or 3306,
+        "port": port,
         "user": unquote(parts.username or ""),
         "password": unquote(parts.password or ""),
     }

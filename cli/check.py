@@ -9,7 +9,6 @@ import click
 from flask.cli import with_appcontext
 
 import config
-import models
 from calllog import batch, database, employees
 from calllog.rehearsal import rehearse
 from cli import terminal
@@ -124,10 +123,10 @@ def _check_call_log(settings: Settings) -> str:
     db = database.open_database(settings.database_url, lock_wait=2)
     with db.connection_context():
         found = database.present_schema(db)
-        if not found.writable:
-            raise batch.SchemaDiffers(
-                f"schema version {found.version}, this release needs {models.VERSION}: run pbx-connector db upgrade"
-            )
+        if found.version:
+            batch.check_schema(db)
+        else:
+            raise batch.SchemaDiffers("there are no tables yet: run pbx-connector db upgrade")
         row = db.execute_sql("SELECT change_no FROM change_counter WHERE id = 1").fetchone()
         if row is None:
             raise batch.SchemaDiffers("a copy that was broken off: pbx-connector db copy --again")

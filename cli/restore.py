@@ -16,9 +16,10 @@ from upkeep import backup
 @click.option("--calls", "with_calls", is_flag=True, help="The call log on SQLite; the default without --inbox.")
 @click.option("--inbox", "with_inbox", is_flag=True, help="The inbox: after a lost disk.")
 @click.option("--position", type=click.IntRange(min=1), help="The highest change_no that 1C has read, if you know it.")
+@click.option("--merge", is_flag=True, help="With --inbox: keep what the present inbox alone holds, too.")
 @click.option("--yes", is_flag=True, help="Also when the present inbox holds deliveries that the backup lacks.")
 @with_appcontext
-def command(path: Path, with_calls: bool, with_inbox: bool, position: int | None, yes: bool) -> None:
+def command(path: Path, with_calls: bool, with_inbox: bool, position: int | None, merge: bool, yes: bool) -> None:
     """Restore the backup PATH (a directory that pbx-connector backup has made). The service must be stopped.
 
     Without --inbox the present inbox is kept: whatever the restored call log lacks is forwarded from it again.
@@ -35,14 +36,14 @@ def command(path: Path, with_calls: bool, with_inbox: bool, position: int | None
         with_calls = with_calls or not with_inbox
         if with_calls and (backup.call_log_file(settings) is None or backup.CALLS not in chosen.manifest["files"]):
             raise Stop("the call log is on MySQL: load its dump (docs/operations.md); --inbox restores the inbox")
-        lacking, waiting = backup.lacking(inbox, chosen) if with_inbox and not yes else (0, 0)
+        lacking, waiting = backup.lacking(inbox, chosen) if with_inbox and not (merge or yes) else (0, 0)
         if lacking:
             raise Stop(
                 f"the present inbox holds {lacking} deliveries that the backup lacks, {waiting} of them wait: "
-                "without --inbox it is kept and fills the call log; --yes restores the inbox all the same"
+                "without --inbox it is kept and fills the call log; --merge keeps both; --yes drops what only it holds"
             )
         done = backup.restore(
-            settings, inbox, chosen, with_inbox=with_inbox, with_calls=with_calls, position=position or 0
+            settings, inbox, chosen, with_inbox=with_inbox, merged=merge, with_calls=with_calls, position=position or 0
         )
     for sentence in done:
         terminal.echo(sentence)

@@ -4,6 +4,7 @@ import gc
 import importlib
 import logging
 import os
+import socket
 import sys
 from functools import partial
 from pathlib import Path
@@ -104,6 +105,19 @@ chdir = HERE
 
 def on_starting(server):  # type: ignore[no-untyped-def]
     _log.info("pbx-connector %s", _kept.running)
+    _ensure_free(_settings.bind)
+
+
+def _ensure_free(address):  # type: ignore[no-untyped-def]
+    host, _, port = address.rpartition(":")
+    if address.startswith("unix:") or {"LISTEN_FDS", "GUNICORN_FD"} & os.environ.keys():
+        return
+    try:  # gunicorn tries five times, and does not say what to do
+        family = socket.AF_INET6 if "[" in host else socket.AF_INET
+        socket.create_server((host.strip("[]"), int(port)), family=family).close()
+    except OSError as error:
+        _log.error("BIND=%s cannot be used (%s): set another BIND, or stop what listens there", address, error.strerror)
+        sys.exit(1)
 
 
 def when_ready(server):  # type: ignore[no-untyped-def]
@@ -117,7 +131,7 @@ def on_reload(server):  # type: ignore[no-untyped-def]
     gc.collect()
     if _kept.running.refused:
         _log.error("not reloaded, the settings of before stay in force: %s", _kept.running.refused)
-    on_starting(server)
+    _log.info("pbx-connector %s", _kept.running)
     when_ready(server)
 
 

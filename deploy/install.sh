@@ -93,6 +93,7 @@ prepare() {
     python >/dev/null || missing=" python3 python3-venv"
     command -v nginx >/dev/null || missing="$missing nginx"
     command -v useradd >/dev/null || missing="$missing passwd"
+    command -v logrotate >/dev/null || missing="$missing logrotate"
     [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
     if [ -n "$missing" ]; then
         say "installing ${missing# }"
@@ -112,6 +113,12 @@ prepare() {
     install -d -m 0711 -o "$NAME" -g "$NAME" "$DATA"
     install -d -m 0700 -o "$NAME" -g "$NAME" "$BACKUPS"
     rm -f "$HOME_DIR"/code.*
+}
+
+in_ascii() { # a Cyrillic name as DNS and nginx have it
+    [ -n "$domain" ] || return 0
+    domain=$("$(python)" -X utf8 -c 'import sys; print(sys.argv[1].encode("idna").decode().lower())' "$domain" 2>/dev/null || true)
+    [[ $domain =~ ^[a-z0-9.-]+$ ]] || fail "--domain is no name of a server"
 }
 
 first_settings() {
@@ -439,6 +446,7 @@ tell() {
 
 do_install() {
     prepare
+    in_ascii
     first_settings
     trap '[ "$built" != yes ] || [ "$(readlink -f "$CURRENT")" = "$release" ] || rm -rf "$release"' EXIT
     build
@@ -496,7 +504,7 @@ main() {
         esac
         shift
     done
-    [[ $domain =~ ^[A-Za-z0-9.-]*$ ]] || fail "--domain is a name without http:// and path"
+    [[ $domain != *[/:@\ ]* ]] || fail "--domain is a name without http:// and path"
     [ "$(id -u)" = 0 ] || fail "run it as root"
     exec 9>"/run/$NAME-install.lock"
     flock -n 9 || fail "another installation is running"

@@ -98,15 +98,16 @@ def _remove_logs(path: Path) -> None:
         Path(f"{path}{ending}").unlink(missing_ok=True)
 
 
-def merge(old: sqlite3.Connection, new: sqlite3.Connection) -> int:
-    """Bring into `new`, in one transaction, the deliveries of `old` that wait or are dead and that it lacks, and what else
-    must not be forgotten: positions, request_ids, counters. Returns how many deliveries were added."""
+def merge(old: sqlite3.Connection, new: sqlite3.Connection, whole: bool = False) -> int:
+    """Bring into `new`, in one transaction, the deliveries of `old` that wait or are dead (`whole`: all) and that it lacks,
+    and what else must not be forgotten: positions, request_ids, counters. Returns how many deliveries were added."""
     known = {row[1] for row in new.execute("PRAGMA table_info(deliveries)")}
     columns = [row[1] for row in old.execute("PRAGMA table_info(deliveries)") if row[1] in known]
     insert = f"INSERT INTO deliveries ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     added = 0
     with transaction(new):
-        for row in old.execute(f"SELECT {', '.join(columns)} FROM deliveries WHERE {_NOWHERE_ELSE} ORDER BY id"):
+        which = "1" if whole else _NOWHERE_ELSE
+        for row in old.execute(f"SELECT {', '.join(columns)} FROM deliveries WHERE {which} ORDER BY id"):
             delivery = dict(zip(columns, row, strict=True))
             same = (delivery["received_at"], delivery["feed"], delivery["body"])
             there = _one(new, "SELECT received_at, feed, body FROM deliveries WHERE id = ?", delivery["id"])

@@ -17,6 +17,7 @@ need promtool prometheus
 need systemd-analyze systemd
 need shellcheck shellcheck
 need curl curl
+need logrotate logrotate
 set -- odbc-mariadb libsqliteodbc python3-venv "$@"
 for package in "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"

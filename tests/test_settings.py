@@ -116,6 +116,42 @@ def test_a_relative_path_of_a_setting_is_relative_to_the_code(monkeypatch: pytes
     assert database.parse_url(url)[1]["ssl_ca"] == str(tmp_path / "ca.pem")
 
 
+@pytest.mark.parametrize("encoding", ["cp1251", "utf-16", "utf-16-le"])
+def test_a_settings_file_that_is_not_utf8_is_named_with_what_to_do(encoding: str, tmp_path: Path) -> None:
+    dotenv = tmp_path / "settings.env"
+    dotenv.write_bytes("# наш ключ\nUIS_KEY=a-key\n".encode(encoding))
+    with pytest.raises(config.WrongSettings, match=f"{dotenv} is not in UTF-8 .*: save it as UTF-8"):
+        config.load(ZONES, database.parse_url, dotenv)
+    dotenv.write_text("# наш ключ\nUIS_KEY=a-key\n", encoding="utf-8-sig")  # as Windows' Notepad saves it
+    assert config.load(ZONES, database.parse_url, dotenv).feeds["uis"].keys == ("a-key",)
+
+
+def test_settings_that_cannot_be_read_are_no_default_settings(tmp_path: Path) -> None:
+    link = tmp_path / ".env"
+    assert config.load(ZONES, database.parse_url, link).feeds["uis"].closed  # without a file there are defaults
+    link.symlink_to(tmp_path / "settings.env")
+    with pytest.raises(config.WrongSettings, match=r"leads to .*settings\.env, which is not there"):
+        config.load(ZONES, database.parse_url, link)
+    (tmp_path / "settings.env").mkdir()
+    with pytest.raises(config.WrongSettings, match="the settings cannot be read: "):
+        config.load(ZONES, database.parse_url, link)
+
+
+@pytest.mark.parametrize("sign", "@/#?[%")
+def test_a_password_with_signs_is_read_or_its_spelling_is_told_without_it(
+    sign: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An @ and a % alone are no mistake: nothing else can be meant."""
+    url = f"mysql://calls:pass{sign}word@db.example/calls"
+    if sign in "@%":
+        assert database.parse_url(load(monkeypatch, DATABASE_URL=url).database_url)[1]["password"] == f"pass{sign}word"
+        return
+    with pytest.raises(config.WrongSettings, match="in the password @ is written as %40") as wrong:
+        load(monkeypatch, DATABASE_URL=url)
+    assert "word@" not in str(wrong.value)
+    assert "pass" not in str(wrong.value).replace("password", "")
+
+
 def test_a_providers_own_zone_is_its_feeds_default(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(monkeypatch, TIMEZONE="Asia/Vladivostok")
     assert str(settings.feeds["uis"].timezone) == "Asia/Vladivostok"

@@ -23,7 +23,7 @@ from typing import Any
 
 from calllog import database
 from config import Settings, Stop
-from inbox import Inbox, clock, now, read_position
+from inbox import Inbox, clock, now, read_position, rescue
 from inbox import file as inbox_file
 from models import Position
 from server import files
@@ -229,14 +229,21 @@ def lacking(inbox: Inbox, backup: Backup) -> tuple[int, int]:
 
 
 def restore(
-    settings: Settings, inbox: Inbox, backup: Backup, *, with_inbox: bool, with_calls: bool, position: int
+    settings: Settings,
+    inbox: Inbox,
+    backup: Backup,
+    *,
+    with_inbox: bool,
+    with_calls: bool,
+    position: int,
+    merged: bool = False,
 ) -> list[str]:
     """Put the backup's files in place of those that are there, which are kept aside; returns what was done, in sentences.
 
     Only inside `inbox.alone()`. Each file is made ready beside its place, those who were forgotten are deleted from it,
     and then it is renamed: a crash leaves the old one or the new one. The call log goes first: beside it the old inbox is
-    as right as the new one. `position`: the highest change_no that a reader may hold, 0 if nobody knows. Raises Stop,
-    OSError, sqlite3.Error, peewee's errors.
+    as right as the new one. `position`: the highest change_no that a reader may hold, 0 if nobody knows. `merged`: the
+    present inbox's deliveries go into the restored one. Raises Stop, OSError, sqlite3.Error, peewee's errors.
     """
     log = call_log_file(settings)
     places: dict[str, Path] = {}
@@ -259,6 +266,8 @@ def restore(
     acts.merge(settings.data_dir / "acts", backup.path)
     with contextlib.ExitStack() as stack:
         staged = {name: stack.enter_context(_staged(backup.path / name, place)) for name, place in places.items()}
+        if merged and with_inbox and inbox.path.exists():
+            done.append(_merged(inbox.path, Inbox(staged[INBOX].parent)))
         for place in places.values():
             stack.enter_context(_nobody_has(place))
         restored = Inbox(staged[INBOX].parent) if with_inbox else inbox
@@ -304,6 +313,14 @@ def _forget_in(settings: Settings, inbox: Inbox, log: Path | None) -> list[str]:
             gone.update(bite)
     counts = ", ".join(f"{count} {name}" for name, count in gone.items() if count) or "nothing"
     return [f"of {who.known()} forgotten numbers the copy held: {counts}; deleted again"]
+
+
+def _merged(present: Path, restored: Inbox) -> str:
+    """What the present inbox alone holds, brought into the restored one; returns in a sentence what was done."""
+    with contextlib.closing(_open(present, "rw")) as old:
+        added = rescue.merge(old, restored.file.connection("FULL"), whole=True)
+    restored.close()
+    return f"{added} deliveries of the present inbox that the backup lacks are kept"
 
 
 @contextlib.contextmanager

@@ -80,6 +80,25 @@ def test_check_says_what_is_wrong_and_how_to_mend_it(tmp_path: Path) -> None:
     assert "nothing forwards it now" in well.stdout
 
 
+def test_check_says_what_to_do_with_a_newer_call_log(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    service.flask("db", "upgrade")
+    newer = models.VERSION + 1
+    with closing(sqlite3.connect(service.data_dir / "calllog" / "calls.db")) as db, db:
+        db.execute("UPDATE schema_info SET version = ?, readable_by = ?", (newer, newer))
+    said = service.flask("check", "--offline", check=False).stdout
+    assert (
+        f"schema version {newer}, this release writes {models.VERSION}: it belongs to a newer release: install" in said
+    )
+    assert "db upgrade" not in said
+
+
+def test_a_port_that_is_taken_is_told_with_the_settings_name(own: Service, tmp_path: Path) -> None:
+    other = Service(tmp_path, BIND=f"127.0.0.1:{own.port}")
+    with pytest.raises(AssertionError, match=f"BIND=127.0.0.1:{own.port} cannot be used .*: set another BIND"):
+        other.start(upgrade=False)
+
+
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")  # by a terminal
 
 

@@ -25,7 +25,8 @@ from tests.rig.surroundings import GIVEN
 DEPLOY = ROOT / "deploy"
 UNITS = sorted(path for path in DEPLOY.iterdir() if path.suffix in (".service", ".socket", ".timer"))
 NAME = "pbx-connector"
-DOMAIN = "pbx.example.ru"
+CYRILLIC = "Атс.example.ru"
+DOMAIN = CYRILLIC.encode("idna").decode().lower()
 
 
 # ---------------------------------------------------------------------------------------------------------- what is shipped
@@ -152,7 +153,7 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     needs.root("the installer")
-    for program, package in (("nginx", "nginx-light"), ("openssl", "openssl"), ("curl", "curl")):
+    for program, package in (("nginx", "nginx-light"), ("openssl", "openssl"), ("curl", "curl"), ("logrotate",) * 2):
         needs.program(program, package)
     made = Machine(tmp_path)
     keep = shutil.ignore_patterns(".git", ".venv", ".env", "data", "*_cache", "__pycache__")
@@ -180,9 +181,10 @@ fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sh14x", b"lo", 0x41))  # SIO
 @pytest.mark.timeout(600)
 def test_the_installer_installs_upgrades_rolls_back_and_uninstalls(machine: Machine) -> None:
     assert "needs --domain" in machine.install(check=False)
+    assert "no name of a server" in machine.install("--domain", "звонки;фирма.рф", check=False)
 
     # the first installation
-    said = machine.install("--domain", DOMAIN)
+    said = machine.install("--domain", CYRILLIC)
     settings = machine.run("cat", f"/etc/{NAME}/settings.env").stdout
     keys = dict(re.findall(r"(?m)^(\w+_(?:KEY|PASSWORD))=(.+)$", settings))
     assert len(keys) == len(set(keys.values())) == 7

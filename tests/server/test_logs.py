@@ -107,13 +107,13 @@ def test_the_journal_gets_priorities_and_a_senders_address_with_each_refusal_and
     service = Service(tmp_path, WORKERS="many")
     service.log_path.touch()
     found = service.log_path.stat()
-    journal = {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
+    service.environment["JOURNAL_STREAM"] = f"{found.st_dev}:{found.st_ino}"
     with pytest.raises(AssertionError, match="gunicorn ended"):
-        service.start(upgrade=False, **journal)
+        service.start(upgrade=False)
     assert {line[:3] for line in service.log().splitlines()} == {"<3>"}
     service.environment |= {"WORKERS": "1", "MAX_BODY_BYTES": "2000", "OPERATOR_PASSWORD": "a-password"}
     with service:
-        service.start(**journal)
+        service.start()
         sender = {"X-Forwarded-For": "203.0.113.9"}
         sent = [
             ("[", UIS_KEY, 400),

@@ -221,8 +221,13 @@ def test_a_restore_is_refused_while_anything_uses_data_dir(on_sqlite: Service, t
     assert (both.returncode, "holds 1 deliveries that the backup lacks" in both.stderr) == (1, True)
     assert len(told(on_sqlite)) == 2
     assert not [*on_sqlite.data_dir.rglob("*restoring*"), *on_sqlite.data_dir.rglob("*before*")]
-    on_sqlite.flask("restore", str(backup), "--calls", "--inbox", "--yes")
+    assert (
+        "1 deliveries of the present inbox that the backup lacks are kept"
+        in on_sqlite.flask("restore", str(backup), "--calls", "--inbox", "--merge").stdout
+    )
     assert told(on_sqlite).keys() == {"1"}
+    on_sqlite.flask("forward", "--once")
+    assert told(on_sqlite).keys() == {"1", "2"}
 
 
 @pytest.mark.parametrize("how", ["cut", "changed", "no manifest"])
