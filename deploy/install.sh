@@ -2,6 +2,7 @@
 # Install the connector on Debian or Ubuntu, or upgrade it: run as root from the unpacked code. Runs again without harm.
 #
 #   deploy/install.sh --domain pbx.example.ru        first installation
+#   deploy/install.sh --settings FILE                first installation with the settings of another node, or of a lost server
 #   deploy/install.sh                                upgrade to this code; also after a certificate was issued
 #       --certificate FILE --certificate-key FILE    a certificate that certbot did not issue
 #   deploy/install.sh --rollback                     back to the release before the present one
@@ -31,7 +32,7 @@ KEEP_RELEASES=3
 KEEP_BACKUPS=14
 MIB_NEEDED=500
 
-domain="" certificate="" certificate_key="" action=install
+domain="" settings_file="" certificate="" certificate_key="" action=install
 release="" fresh=no built=no changed=no site_changed=no
 
 say() { echo "$NAME: $*"; }
@@ -122,8 +123,16 @@ in_ascii() { # a Cyrillic name as DNS and nginx have it
 }
 
 first_settings() {
-    [ ! -e "$SETTINGS" ] || return 0
-    [ -n "$domain" ] || fail "the first installation needs --domain: the name by which the providers reach this server"
+    if [ -e "$SETTINGS" ]; then
+        [ -z "$settings_file" ] || fail "$SETTINGS is there already: change it there, then run this again"
+        return 0
+    fi
+    if [ -n "$settings_file" ]; then
+        install -m 0640 -o root -g "$NAME" "$settings_file" "$SETTINGS" || fail "--settings must name a readable file"
+        say "the settings are those of $settings_file"
+        return 0
+    fi
+    [ -n "$domain" ] || fail "the first installation needs --domain, the name by which the providers reach this server, or --settings"
     umask 077
     "$(python)" "$SOURCE/deploy/new_env.py" "PUBLIC_URL=http://$domain" "DATA_DIR=$DATA" >"$SETTINGS.new"
     umask 022
@@ -414,7 +423,7 @@ public_scheme() { # https in the printed addresses, once nginx has taken the cer
     local name=$1
     if [ ! -e "$TLS" ]; then
         grep -q "^PUBLIC_URL=https://$name\$" "$SETTINGS" &&
-            say "ATTENTION: PUBLIC_URL says https and the site has no certificate: run this with --certificate, or set http in $SETTINGS"
+            say "ATTENTION: PUBLIC_URL says https and the site has no certificate: run this with --certificate, or set http in $SETTINGS (right where a proxy before this server has the certificate)"
         return 0
     fi
     if grep -q "^PUBLIC_URL=http://$1\$" "$SETTINGS"; then
@@ -496,6 +505,7 @@ main() {
     while [ $# -gt 0 ]; do
         case $1 in
         --domain) domain=${2:?} && shift ;;
+        --settings) settings_file=${2:?} && shift ;;
         --certificate) certificate=${2:?} && shift ;;
         --certificate-key) certificate_key=${2:?} && shift ;;
         --rollback) action=rollback ;;

@@ -233,8 +233,8 @@ def test_the_installer_installs_upgrades_rolls_back_and_uninstalls(machine: Mach
     assert "nginx: passes requests on" in checked
     assert "call log: schema version" in checked
     machine.run("nginx", "-s", "stop", alone=True)
-    until(lambda: machine.run("ls", "/run/nginx.pid", check=False).returncode, "nginx has stopped")
-    assert "nginx: WRONG: nobody answers on port 80" in machine.run(NAME, "check", alone=True, check=False).stdout
+    away = "nginx: WRONG: RuntimeError: nobody answers on port 80"
+    until(lambda: away in machine.run(NAME, "check", alone=True, check=False).stdout, "nginx has stopped")
     machine.run("nginx", alone=True)
 
     # a certificate
@@ -295,6 +295,16 @@ def test_the_installer_installs_upgrades_rolls_back_and_uninstalls(machine: Mach
     assert "nginx refuses the site" in machine.install(check=False)
     assert machine.run("cat", f"/etc/nginx/sites-available/{NAME}").stdout == site
     machine.run("rm", f"/etc/nginx/{NAME}/own.conf")
+
+    # the settings of another node
+    given = f"/etc/{NAME}/settings.env"
+    assert "is there already" in machine.install("--settings", given, check=False)
+    machine.run("mv", given, "/root/of-another-node.env")
+    assert "the settings are those of /root/of-another-node.env" in machine.install(
+        "--settings", "/root/of-another-node.env"
+    )
+    assert machine.mode(given) == ("0o640", f"root:{NAME}")
+    assert f"UIS_KEY={key}\n" in machine.run("cat", given).stdout
 
     # away
     machine.install("--uninstall", source=machine.present())
