@@ -15,6 +15,7 @@ is not one delivery's own ends the step and the connection; it is tried again af
 """
 
 import contextlib
+import json
 import logging
 import sqlite3
 import threading
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 import peewee
 
 from calllog import overdue, restored
-from calllog.batch import Applied, Restored, TooMuch, apply, wall, write_status
+from calllog.batch import Applied, Restored, TooMuch, apply, other_nodes, wall, write_status
 from calllog.bounds import BEYOND
 from calllog.database import open_database, same_file, wait_for_locks
 from calllog.errors import Locked, holder
@@ -193,7 +194,7 @@ def _past(event: CallEvent, forgotten: Forgotten, days: int) -> Outcome | None:
 
 
 def _write_status(db: peewee.Database, settings: Settings, inbox: Inbox) -> None:
-    """This node's rows of feed_status."""
+    """This node's rows of feed_status; and what the other nodes' rows say, for readyz, metrics and check."""
     state, waiting = node_state(settings, inbox), inbox.waiting_by_feed()
     dead, last, zone = state.dead_by_feed, state.last_deliveries, settings.timezone
     open_feeds = {name for name, feed in settings.feeds.items() if not feed.closed}
@@ -202,6 +203,7 @@ def _write_status(db: peewee.Database, settings: Settings, inbox: Inbox) -> None
         for feed in sorted(open_feeds | last.keys())  # those of another release too, however long their names
     ]
     write_status(db, state.node, rows)
+    inbox.remember(other_nodes=json.dumps(other_nodes(db, state.node, zone)))
 
 
 class Forwarder:

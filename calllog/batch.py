@@ -491,6 +491,15 @@ def remove(
 # -------------------------------------------------------------------------------------------------------- feed_status
 
 
+def other_nodes(db: Database, node: str, zone: tzinfo) -> dict[str, int]:
+    """The other nodes that write to this call log -> when each wrote its feed_status last, milliseconds since 1970 UTC."""
+    written = FeedStatus.select(FeedStatus.node, fn.MAX(FeedStatus.updated_at)).where(FeedStatus.node != node)
+    rows = written.group_by(FeedStatus.node).tuples().execute(db)
+    return {
+        name: round(datetime.fromisoformat(str(at)).replace(tzinfo=zone).timestamp() * 1000) for name, at in rows if at
+    }
+
+
 def write_status(db: Database, node: str, rows: Iterable[tuple[str, str | None, int, int, str | None]]) -> None:
     """This node's rows of feed_status: (feed, last_delivery_at, waiting, dead, updated_at), moments as wall clock."""
     columns = ("last_delivery_at", "waiting", "dead", "updated_at")

@@ -41,6 +41,7 @@ def command(offline: bool, send: bool) -> None:
         *(() if offline else (("service", _check_service), ("nginx", _check_nginx))),
         ("inbox", _check_inbox),
         ("call log", _check_call_log),
+        ("other nodes", _check_other_nodes),
         ("employees", _check_employees),
         ("disk", _check_disk),
         ("clock", _check_clock),
@@ -135,6 +136,15 @@ def _check_call_log(settings: Settings) -> str:
     if state.blocked_calls:
         raise RuntimeError(f"{state.blocked_calls} calls wait, locked by {state.blocked_by}")
     return f"schema version {found.version}, change_no {row[0]}, a call can be written"
+
+
+def _check_other_nodes(settings: Settings) -> str:
+    """Those that write to the same call log, as the forwarder saw them last."""
+    state = node_state(settings, terminal.inbox())
+    if state.silent_nodes:
+        since = (f"{node} since {terminal.local(state.other_nodes[node])}" for node in state.silent_nodes)
+        raise RuntimeError(f"silent: {', '.join(since)}; what they have taken waits on their disks")
+    return ", ".join(f"{node} wrote {terminal.local(at)}" for node, at in sorted(state.other_nodes.items())) or "none"
 
 
 def _check_employees(settings: Settings) -> str:

@@ -63,6 +63,8 @@ def _body(state: NodeState, zone: tzinfo) -> dict[str, Any]:
         "dead": state.dead_by_feed.total(),
         "unknown_feeds": state.unknown_feeds,
         "silent_feeds": state.silent_feeds,
+        "other_nodes": {node: _local(at, zone) for node, at in sorted(state.other_nodes.items())},
+        "silent_nodes": state.silent_nodes,
         "clock_doubt": state.clock_doubt,
         **{
             task.name: {"succeeded_at": _local(task.succeeded_at, zone), "overdue": task.overdue}

@@ -75,6 +75,8 @@ class Tables(Collector):
                 deliveries[feed, outcome] = deliveries.get((feed, outcome), 0) + total
         dead = {(feed, "our_fault"): 0 for feed in feeds} | {(feed, reason): n for feed, reason, n in state.dead}
         last = {(feed,): moment / 1000 for feed, moment in state.last_deliveries.items()}
+        nodes = {(node,): at / 1000 for node, at in state.other_nodes.items()}
+        mute = {(node,): node in state.silent_nodes for node in state.other_nodes}
         watched = [feed for feed in feeds if self.settings.feeds[feed].silence_minutes]
         silent = {(feed,): feed in state.silent_feeds for feed in watched}
         places, seen_at = state.disks, (state.call_log_seen_at or 0) / 1000
@@ -96,6 +98,8 @@ class Tables(Collector):
         yield _to_row(state.to_row)
         yield _gauge("last_delivery_timestamp_seconds", "When the feed's last delivery was stored.", FEED, last)
         yield _gauge("feed_silent", "1: silent for longer than its <FEED>_SILENCE_MINUTES.", FEED, silent)
+        yield _gauge("node_seen_timestamp_seconds", "When another node wrote to the call log last.", NODE, nodes)
+        yield _gauge("node_silent", "1: it has not for five minutes, while this one does.", NODE, mute)
         yield _gauge("dead_letters", "Dead letters that there are now.", FEED_REASON, dead)
         rejected = {(feed,): 0 for feed in feeds} | {(feed,): n for feed, n in state.rejected.items()}
         yield _gauge("rejected_deliveries", "Deliveries that pbx-connector inbox reject took out.", FEED, rejected)
@@ -137,7 +141,7 @@ class Tables(Collector):
 
 
 FEED, FEED_OUTCOME, FEED_REASON = ("feed",), ("feed", "outcome"), ("feed", "reason")
-DISK, TASK, BUILD = ("holds",), ("task",), ("version", "release", "settings")
+DISK, TASK, NODE, BUILD = ("holds",), ("task",), ("node",), ("version", "release", "settings")
 
 
 def _counter(name: str, what: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Metric:

@@ -5,6 +5,7 @@ Readyz, metrics, the page, `pbx-connector check`, feed_status and the forwarder'
 
 import hashlib
 import hmac
+import json
 import shutil
 import sqlite3
 import threading
@@ -23,6 +24,7 @@ from inbox.deliveries import BYTES, ENDED, TO_ROW
 # of the inbox, and with an SQLite call log 1 KiB of that: at 100,000 a day 5 GiB last three weeks, a tenth of the smallest
 # server's 10 GiB four days.
 LOW_SHARE, LOW_BYTES = 0.1, 5 * 2**30
+SILENT_NODE, GONE_NODE = 5 * 60_000, 7 * clock.DAY
 TASK_DAYS = 2  # without a success of what is to be done every night
 
 
@@ -134,12 +136,19 @@ class NodeState:
     received_bytes: dict[str, int]  # by feed
     ended_calls: dict[str, int]  # by direction:disposition
     to_row: dict[str, int]  # deliveries by how long they took to their row: keys as of inbox.deliveries.TO_ROW
+    other_nodes: dict[str, int]  # of this call log -> when the forwarder saw that each had written last
     silent_feeds: list[str]  # nobody while the clock is doubted
     tasks: list[Task]
     purge_refused: str  # why pbx-connector purge deleted nothing the last time, in a sentence
     wal_bytes: dict[str, int]  # what is written and not in its database yet: inbox, and an SQLite call log
     clock_doubt: str  # why the wall clock is not believed, in a sentence; "" while it is
     disks: list[Disk]
+
+    @property
+    def silent_nodes(self) -> list[str]:
+        """Other nodes that have written nothing for minutes while this one reaches the call log: dead, or cut off."""
+        last = (self.call_log_seen_at or 0) - SILENT_NODE if self.call_log == "ok" else 0
+        return sorted(node for node, at in self.other_nodes.items() if at < last)
 
     @property
     def dead_by_feed(self) -> Counter[str]:
@@ -185,6 +194,7 @@ def node_state(settings: Settings, inbox: Inbox) -> NodeState:
         received_bytes=look.amounts(BYTES),
         ended_calls=look.amounts(ENDED),
         to_row=look.amounts(TO_ROW),
+        other_nodes=_other_nodes(look.facts),
         silent_feeds=[] if doubt else _silent(settings, look.last_deliveries),
         clock_doubt=doubt,
         tasks=_tasks(look.facts, inbox.file.made_at(), doubt),
@@ -192,6 +202,12 @@ def node_state(settings: Settings, inbox: Inbox) -> NodeState:
         wal_bytes=_wal_bytes(settings),
         disks=disks(settings),
     )
+
+
+def _other_nodes(facts: Mapping[str, str]) -> dict[str, int]:
+    """Those that are silent for a week are no nodes any more."""
+    found: dict[str, int] = json.loads(facts.get("other_nodes") or "{}")
+    return {node: at for node, at in found.items() if at > now() - GONE_NODE}
 
 
 def fingerprint(settings: Settings, facts: Mapping[str, str]) -> str:

@@ -3,13 +3,17 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import app
 import models
 import schemas
+from calllog import batch, database
 from config import FeedSettings, Settings
+from inbox import now
+from tests.rig.node import Node
 from tests.rig.service import Service, until
 
 
@@ -57,6 +61,31 @@ def test_what_is_wrong_is_a_field_and_no_503(state: str, tmp_path: Path) -> None
     assert said["forwarding"] is False
     assert said["silent_feeds"] == (sorted(schemas.feeds()) if state == "silent" else [])
     assert said["call_log"]["state"] == "not seen yet"
+
+
+def test_another_node_that_dies_is_seen_by_the_one_that_lives(tmp_path: Path, database_url: str) -> None:
+    database.upgrade(database_url, lambda line: None)
+    here, there = (Node(tmp_path / name, database_url, api_key="k") for name in "ab")
+    for node in (there, here):
+        node.forwarder.tick(always=True)
+    client = app.create_app(here.settings).test_client()
+
+    def ready() -> dict[str, Any]:
+        found = client.get("/readyz").get_json()
+        return {name: found[name] for name in ("other_nodes", "silent_nodes")}
+
+    name = there.inbox.node()
+    assert ready()["other_nodes"].keys() == {name}
+    assert ready()["silent_nodes"] == []
+    db = database.open_database(database_url)
+    with db.connection_context():
+        for minutes, silent in ((10, [name]), (60 * 24 * 8, [])):
+            at = batch.wall(now() - minutes * 60_000, here.settings.timezone)
+            models.FeedStatus.update(updated_at=at).where(models.FeedStatus.node == name).execute(db)
+            here.forwarder.tick(always=True)
+            assert ready()["silent_nodes"] == silent
+            assert (f'connector_node_silent{{node="{name}"}} 1.0' in client.get("/metrics").text) is bool(silent)
+    assert ready()["other_nodes"] == {}  # away for a week: it is no node any more
 
 
 def test_feed_status_tells_1c_that_the_service_lives(tmp_path: Path) -> None:
