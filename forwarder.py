@@ -38,7 +38,7 @@ from config import Settings
 from inbox import DEAD, FORGOTTEN, FORWARDED, IGNORED, OUR_FAULT, Inbox, Outcome, clock, now
 from inbox.judge import DAY, understood
 from inbox.links import with_known_links
-from inbox.state import node_state
+from inbox.state import node_state, shared
 from inbox.watch import CallLogNote, Watch
 from models import Position
 from schemas.event import CallEvent
@@ -202,7 +202,7 @@ def _write_status(db: peewee.Database, settings: Settings, inbox: Inbox) -> None
         (feed[:16], wall(last.get(feed), zone), waiting.get(feed, 0), dead[feed], wall(now(), zone))
         for feed in sorted(open_feeds | last.keys())  # those of another release too, however long their names
     ]
-    write_status(db, state.node, rows)
+    write_status(db, state.node, shared(settings), rows)
     inbox.remember(other_nodes=json.dumps(other_nodes(db, state.node, zone)))
 
 

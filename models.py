@@ -245,6 +245,7 @@ class FeedStatus(Table):
     waiting = number("Ждут передачи в журнал")
     dead = number("Отвергнуты, требуют внимания")
     updated_at = moment("Строка записана")
+    settings = chars(32, "Версия и отпечаток настроек, одинаковых у узлов")
 
     class Meta:
         indexes = ((("node", "feed"), True),)

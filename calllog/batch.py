@@ -491,23 +491,30 @@ def remove(
 # -------------------------------------------------------------------------------------------------------- feed_status
 
 
-def other_nodes(db: Database, node: str, zone: tzinfo) -> dict[str, int]:
-    """The other nodes that write to this call log -> when each wrote its feed_status last, milliseconds since 1970 UTC."""
-    written = FeedStatus.select(FeedStatus.node, fn.MAX(FeedStatus.updated_at)).where(FeedStatus.node != node)
-    rows = written.group_by(FeedStatus.node).tuples().execute(db)
+def other_nodes(db: Database, node: str, zone: tzinfo) -> dict[str, tuple[int, str]]:
+    """The other nodes that write to this call log -> when each wrote its feed_status last, in milliseconds since 1970 UTC,
+    and its `settings`."""
+    rows = FeedStatus.select(FeedStatus.node, FeedStatus.updated_at, FeedStatus.settings).order_by(
+        FeedStatus.updated_at
+    )
     return {
-        name: round(datetime.fromisoformat(str(at)).replace(tzinfo=zone).timestamp() * 1000) for name, at in rows if at
+        name: (round(datetime.fromisoformat(str(at)).replace(tzinfo=zone).timestamp() * 1000), settings)
+        for name, at, settings in rows.where(FeedStatus.node != node, FeedStatus.updated_at.is_null(False))
+        .tuples()
+        .execute(db)
     }
 
 
-def write_status(db: Database, node: str, rows: Iterable[tuple[str, str | None, int, int, str | None]]) -> None:
+def write_status(
+    db: Database, node: str, settings: str, rows: Iterable[tuple[str, str | None, int, int, str | None]]
+) -> None:
     """This node's rows of feed_status: (feed, last_delivery_at, waiting, dead, updated_at), moments as wall clock."""
     columns = ("last_delivery_at", "waiting", "dead", "updated_at")
     with transaction(db):
         check_schema(db)
         for feed, *values in rows:
             mine = (FeedStatus.node == node) & (FeedStatus.feed == feed)
-            fields = dict(zip(columns, values, strict=True))
+            fields = {**dict(zip(columns, values, strict=True)), "settings": settings}
             updated = FeedStatus.update(**fields).where(mine).execute(db)
             if not updated and not FeedStatus.select().where(mine).exists(db):  # MySQL counts no row that was the same
                 id = (FeedStatus.select(fn.MAX(FeedStatus.id)).scalar(db) or 0) + 1

@@ -144,6 +144,11 @@ def _check_other_nodes(settings: Settings) -> str:
     if state.silent_nodes:
         since = (f"{node} since {terminal.local(state.other_nodes[node])}" for node in state.silent_nodes)
         raise RuntimeError(f"silent: {', '.join(since)}; what they have taken waits on their disks")
+    if state.differing_nodes:
+        raise RuntimeError(
+            f"{', '.join(state.differing_nodes)}: other settings than here, in what all nodes have in common "
+            "(docs/operations.md, «Несколько узлов», has the list)"
+        )
     return ", ".join(f"{node} wrote {terminal.local(at)}" for node, at in sorted(state.other_nodes.items())) or "none"
 
 

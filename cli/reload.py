@@ -13,7 +13,7 @@ from config import Settings, Stop
 from inbox.state import node_state
 from server import running
 
-SECONDS = 60  # for the new workers to answer
+SECONDS = 45  # for the new workers to answer; systemd waits for 60
 
 
 @click.command("reload")

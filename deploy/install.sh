@@ -282,7 +282,7 @@ start() {
     if [ "$fresh" = yes ] || [ "$changed" = yes ]; then
         systemctl restart "$NAME.service"
     else # also what was changed by hand
-        systemctl reload-or-restart "$NAME.service"
+        systemctl reload-or-restart "$NAME.service" || fail "the settings are not in force: journalctl -u $NAME says why"
     fi
     answers || fail "this release does not answer: journalctl -u $NAME says why; $0 --rollback brings the release before back"
     say "$(systemctl is-active "$NAME.service"), release $(readlink -f "$CURRENT")"

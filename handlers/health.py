@@ -65,6 +65,7 @@ def _body(state: NodeState, zone: tzinfo) -> dict[str, Any]:
         "silent_feeds": state.silent_feeds,
         "other_nodes": {node: _local(at, zone) for node, at in sorted(state.other_nodes.items())},
         "silent_nodes": state.silent_nodes,
+        "differing_nodes": state.differing_nodes,
         "clock_doubt": state.clock_doubt,
         **{
             task.name: {"succeeded_at": _local(task.succeeded_at, zone), "overdue": task.overdue}

@@ -12,11 +12,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from calllog import database
-from config import Settings
+from config import VERSION, Settings
 from inbox import LATE_CHANGE, TROUBLE, UNKNOWN_FEED, Inbox, Unavailable, clock, now
 from inbox.deliveries import BYTES, ENDED, TO_ROW
 
@@ -137,6 +138,7 @@ class NodeState:
     ended_calls: dict[str, int]  # by direction:disposition
     to_row: dict[str, int]  # deliveries by how long they took to their row: keys as of inbox.deliveries.TO_ROW
     other_nodes: dict[str, int]  # of this call log -> when the forwarder saw that each had written last
+    differing_nodes: list[str]  # of the same version, with other settings where all nodes have the same
     silent_feeds: list[str]  # nobody while the clock is doubted
     tasks: list[Task]
     purge_refused: str  # why pbx-connector purge deleted nothing the last time, in a sentence
@@ -174,7 +176,7 @@ def node_state(settings: Settings, inbox: Inbox) -> NodeState:
     """How this node is now."""
     look = inbox.look()
     seen_at = look.facts.get("call_log_seen_at")
-    doubt = clock.seen_in(look.facts).doubt
+    doubt, nodes = clock.seen_in(look.facts).doubt, _other_nodes(look.facts)
     return NodeState(
         node=look.facts.get("node", ""),
         settings=fingerprint(settings, look.facts),
@@ -194,7 +196,8 @@ def node_state(settings: Settings, inbox: Inbox) -> NodeState:
         received_bytes=look.amounts(BYTES),
         ended_calls=look.amounts(ENDED),
         to_row=look.amounts(TO_ROW),
-        other_nodes=_other_nodes(look.facts),
+        other_nodes={node: at for node, (at, _) in nodes.items()},
+        differing_nodes=sorted(node for node, (_, theirs) in nodes.items() if _differ(theirs, shared(settings))),
         silent_feeds=[] if doubt else _silent(settings, look.last_deliveries),
         clock_doubt=doubt,
         tasks=_tasks(look.facts, inbox.file.made_at(), doubt),
@@ -204,10 +207,29 @@ def node_state(settings: Settings, inbox: Inbox) -> NodeState:
     )
 
 
-def _other_nodes(facts: Mapping[str, str]) -> dict[str, int]:
+def _other_nodes(facts: Mapping[str, str]) -> dict[str, tuple[int, str]]:
     """Those that are silent for a week are no nodes any more."""
-    found: dict[str, int] = json.loads(facts.get("other_nodes") or "{}")
-    return {node: at for node, at in found.items() if at > now() - GONE_NODE}
+    found: dict[str, tuple[int, str]] = json.loads(facts.get("other_nodes") or "{}")
+    return {node: (at, settings) for node, (at, settings) in found.items() if at > now() - GONE_NODE}
+
+
+# What each node may have its own; docs/operations.md, «Несколько узлов», has the table.
+OWN = frozenset(
+    "bind workers threads data_dir database_url trusted_proxies max_body_bytes log_format log_level".split()
+)
+
+
+def shared(settings: Settings) -> str:
+    """The version, and a fingerprint of the settings that are equal on all nodes, for the call log: keyed with the
+    connector's password there, which whoever only reads has not."""
+    values = [(one.name, getattr(settings, one.name)) for one in fields(settings) if one.name not in OWN]
+    key = urlsplit(settings.database_url).password or ""
+    return f"{VERSION} {hmac.new(key.encode(), repr(values).encode(), hashlib.sha256).hexdigest()[:12]}"
+
+
+def _differ(theirs: str, ours: str) -> bool:
+    """Between versions nothing is compared: each has settings that the other has not."""
+    return theirs != ours and theirs.partition(" ")[0] == ours.partition(" ")[0]
 
 
 def fingerprint(settings: Settings, facts: Mapping[str, str]) -> str:

@@ -115,6 +115,7 @@ EXAMPLES: dict[str, dict[str, str | int]] = {
         "waiting": 0,
         "dead": 0,
         "updated_at": "2024-03-01 10:01:40",
+        "settings": "0.2.0 5f1c0d9e7a3b",
     },
     "change_counter": {
         "id": 1,

@@ -44,7 +44,7 @@ def up(migrator: Any, db: Any) -> None:
     with db.bind_ctx(models.TABLES):
         for table in (models.CallAttributes, models.Employees):
             database.create(db, table)
-        for table in (models.Calls, models.CallLegs, models.SchemaInfo):
+        for table in (models.Calls, models.CallLegs, models.FeedStatus, models.SchemaInfo):
             database.add_missing(db, table)
         database.index_last_digits(db)
         with database.transaction(db):

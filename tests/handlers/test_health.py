@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import schemas
 from calllog import batch, database
 from config import FeedSettings, Settings
 from inbox import now
+from inbox.state import OWN, node_state
 from tests.rig.node import Node
 from tests.rig.service import Service, until
 
@@ -86,6 +88,20 @@ def test_another_node_that_dies_is_seen_by_the_one_that_lives(tmp_path: Path, da
             assert ready()["silent_nodes"] == silent
             assert (f'connector_node_silent{{node="{name}"}} 1.0' in client.get("/metrics").text) is bool(silent)
     assert ready()["other_nodes"] == {}  # away for a week: it is no node any more
+
+
+def test_nodes_whose_keys_differ_are_named(tmp_path: Path, database_url: str) -> None:
+    """A provider's request is answered 200 by one and 401 by the other."""
+    database.upgrade(database_url, lambda line: None)
+    here, like, other = (
+        Node(tmp_path / name, database_url, api_key=key) for name, key in zip("abc", "kkl", strict=True)
+    )
+    for node in (like, other, here):
+        node.forwarder.tick(always=True)
+    assert {one.name for one in fields(Settings)} >= OWN
+    state = node_state(here.settings, here.inbox)
+    assert state.other_nodes.keys() == {like.inbox.node(), other.inbox.node()}
+    assert state.differing_nodes == [other.inbox.node()]
 
 
 def test_feed_status_tells_1c_that_the_service_lives(tmp_path: Path) -> None:
