@@ -22,6 +22,7 @@ class Story:
     attributes: list[dict[str, Any]]
     events: list[CallEvent]
     sources: dict[str, tuple[str, ...]]
+    nodes: dict[str, str]  # event_key -> the node that has taken it, which may have the delivery still
 
     def gave(self, event: CallEvent) -> list[str]:
         """The columns that an event gave."""
@@ -53,9 +54,11 @@ def story(db: Database, id: int) -> Story | None:
             (CallAttributes, CallAttributes.name),
         )
     )
-    payloads = CallEvents.select(CallEvents.payload).where(CallEvents.call_id == id).tuples().execute(db)
-    events = sorted((CallEvent.from_payload(payload) for (payload,) in payloads), key=lambda e: (e.moment, e.event_key))
-    return Story(row[0], legs, recordings, attributes, events, fold(events).sources if events else {})
+    rows = CallEvents.select(CallEvents.payload, CallEvents.event_key, CallEvents.node).where(CallEvents.call_id == id)
+    found = list(rows.tuples().execute(db))
+    events = sorted((CallEvent.from_payload(payload) for payload, *_ in found), key=lambda e: (e.moment, e.event_key))
+    nodes = {event_key: node for _, event_key, node in found}
+    return Story(row[0], legs, recordings, attributes, events, fold(events).sources if events else {}, nodes)
 
 
 def call_of(db: Database, event_key: str) -> int | None:

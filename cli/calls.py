@@ -67,7 +67,7 @@ def calls_show(id: int) -> None:
         terminal.echo(
             f"{names[event.event_key]}: {terminal.local(event.moment)} {event.kind} {event.feed or 'ours'} "
             f"«{event.notification_name}», received {terminal.local(event.received_at)}, "
-            f"{'delivery ' + deliveries if brought else 'its delivery is not in this inbox'}"
+            f"{f'delivery {deliveries}' if brought else f'taken by {story.nodes[event.event_key]}, not in this inbox'}"
         )
         if not event.believed:
             terminal.echo("    not believed: it tells of a moment more than a day after it was received")

@@ -19,6 +19,7 @@ import schemas
 from app import create_app
 from calllog import database
 from config import Settings
+from tests.bsl.language import tree
 from tests.rig import needs, nginx
 from tests.rig.nginx import Nginx
 from tests.rig.service import ROOT
@@ -63,7 +64,7 @@ def of(*languages: str) -> pytest.MarkDecorator:
 
 
 def test_every_block_says_what_it_is() -> None:
-    known = {"sh", "nginx", "yaml", "sql", "query", "http", "text"}
+    known = {"sh", "nginx", "yaml", "sql", "query", "http", "powershell", "bsl", "text"}
     assert [str(block) for block in BLOCKS if block.language not in known] == []
     assert len(BLOCKS) > 20
 
@@ -164,11 +165,19 @@ def test_a_query_of_1c_names_our_tables_and_columns(block: Block) -> None:
             assert column in tables[aliases[alias]], f"{alias}.{column}"
 
 
-@of("http")
+@of("bsl")
+def test_a_block_of_1c_is_read_by_its_grammar(block: Block) -> None:
+    tree(f"Процедура П()\n{block.text}\nКонецПроцедуры\n")
+
+
+@of("http", "powershell")
 def test_a_request_goes_to_an_address_that_there_is(block: Block, tmp_path: Path) -> None:
     app = create_app(Settings(data_dir=tmp_path, feeds={name: config.FeedSettings(name) for name in schemas.feeds()}))
-    method, path = re.findall(r"(?m)^([A-Z]+) <[^>]+>(/[\w/-]+)", block.text)[0]
-    assert app.url_map.bind("").match(path, method)
+    asked = re.findall(r"(?m)^([A-Z]+) <[^>]+>(/[\w/-]+)", block.text)
+    asked += [("GET", path) for path in re.findall(r"https://[\w.]+(/[\w/-]+)", block.text)]
+    for method, path in asked:
+        assert app.url_map.bind("").match(path, method)
+    assert asked or "CommandText" in block.text
 
 
 # --------------------------------------------------------------------------------------------- what whole pages name

@@ -129,7 +129,7 @@ def call(id: int) -> Response | str:
         return sentence(404, "Такого звонка нет", f"В журнале нет звонка {id}.")
     g.provider = story.row["provider"]
     numbers = {event.event_key: number for number, event in enumerate(story.events, 1)}
-    room = shown.Room()
+    room, node = shown.Room(), here.inbox.node()
     start = min(max(0, request.args.get("from", 0, type=int)), len(story.events))
     events = [
         {
@@ -137,6 +137,7 @@ def call(id: int) -> Response | str:
             "event": event,
             "fields": event.content(),
             "gave": story.gave(event),
+            "node": story.nodes[event.event_key],
             "deliveries": [
                 (stored, shown.body(stored.delivery, "", room))
                 for stored in here.inbox.with_event(event.event_key, REPEATS)
@@ -150,7 +151,9 @@ def call(id: int) -> Response | str:
         if value not in (None, "")
     ]
     columns.sort(key=lambda column: not column[2])  # what no event gave (keys, counts) comes last
-    return render_template("call.html", story=story, columns=columns, events=events, start=start, per_page=EVENTS)
+    return render_template(
+        "call.html", story=story, columns=columns, events=events, start=start, per_page=EVENTS, node=node
+    )
 
 
 @bp.get("/inbox")

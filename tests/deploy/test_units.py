@@ -7,8 +7,9 @@ import pytest
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 
-# What shuts a service in (systemd.exec(5)), the same in each.
+# What shuts a service in (systemd.exec(5)), and its name in the journal: the same in each.
 SHUT_IN = """
+SyslogIdentifier=pbx-connector
 User=pbx-connector
 Group=pbx-connector
 StateDirectory=pbx-connector

@@ -241,6 +241,7 @@ def test_every_alert_counts_what_is_exposed_and_every_metric_is_in_the_contract(
     exposed = {name.partition("{")[0] for name in read(sqlite_service)} | {
         "connector_feed_silent",  # there with <FEED>_SILENCE_MINUTES
         "connector_last_delivery_timestamp_seconds",  # there with a first delivery
+        "connector_node_silent",  # there with another node
     }
     assert set(re.findall(r"\bconnector_\w+", ALERTS)) <= exposed
     contract = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")

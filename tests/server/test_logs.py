@@ -58,7 +58,7 @@ BROKEN = {
         "def understand(",
         "def understand(delivery, zone):\n    raise KeyError(delivery.body)\n\n\ndef _(",
     ),
-    "handlers/contacts.py": ("rows = _rows(kind, body)", "raise ValueError(body)"),
+    "handlers/contacts.py": ("sent = _list(kind, body)", "raise ValueError(body)"),
     "forwarder.py": (
         "            self._held.next_turn()\n",
         "            import os\n\n            if os.path.exists(os.environ['FAULT']) and self.inbox.waiting():\n"
@@ -301,7 +301,7 @@ def test_no_log_of_a_full_run_has_a_key_a_number_a_link_or_a_body(service: Servi
         "the thread ",
         "wrong key",
         "in step\n",
-        "in _put\n",
+        "in put\n",
     ):
         assert what in said.replace("\\n", "\n"), what
     if service.environment["LOG_FORMAT"] == "json":

@@ -307,6 +307,15 @@ def test_understand_again_comes_back_to_where_the_button_was(service: Service):
 # ----------------------------------------------------------------------------------------------------- what it says
 
 
+def test_a_call_that_another_node_took_names_the_node(service: Service, tmp_path: Path):
+    other = Node(tmp_path, service.database_url)
+    other.deliver(call_session_id=4190, direction="in")
+    other.forward()
+    id = service.call("4190")["id"]
+    assert f"его принял узел <b>{other.inbox.node()}</b>" in look(service, f"/calls/{id}").text
+    assert f"taken by {other.inbox.node()}, not in this inbox" in service.flask("calls", "show", str(id)).stdout
+
+
 def test_a_call_of_the_last_day_is_found(service: Service):
     call = '{"call_session_id": 4102, "direction": "in", "start_time": "2024-05-31 23:59:58"}'
     service.post(IN, call)
