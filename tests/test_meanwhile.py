@@ -13,9 +13,10 @@ import peewee
 import pytest
 
 from calllog import batch, database, overdue
-from inbox import FORWARDED, RECEIVED, now
+from inbox import FORWARDED, RECEIVED, TROUBLE, now
 from inbox.judge import DAY
-from models import CallEvents, CallLegs, CallRecordings, Calls
+from inbox.watch import CallLogNote
+from models import CallEvents, CallLegs, CallRecordings, Calls, ChangeCounter, Position
 from schemas.event import CallEvent
 from tests.rig.node import Node, end, ring
 from tests.rig.service import until
@@ -169,3 +170,40 @@ def test_calls_too_big_to_be_read_together_are_not_understood_together(node: Nod
                 db, [event._replace(event_key="a" * 64), other], node="node", zone=node.settings.timezone, now=now(),
                 known=node.inbox.position(), reach=lambda number: None,
             )  # fmt: skip
+
+
+def test_numbers_go_on_above_the_highest_in_calls(node: Node) -> None:
+    """Whatever the counter's row says: somebody has restored that table alone."""
+    node.deliver("in", **ring("1"))
+    node.forward()
+    db = database.open_database(node.settings.database_url)
+    with db.connection_context():
+        (event, *_) = next(iter(batch.stored_events(db, [node.rows()[0]["id"]]).values()))
+        ChangeCounter.update(change_no=0).execute(db)
+        batch.apply(
+            db, [event._replace(provider_call_id="2", event_key="b" * 64)], node="node", zone=node.settings.timezone,
+            now=now(), known=Position(), reach=lambda number: None,
+        )  # fmt: skip
+    assert [row["change_no"] for row in node.rows()] == [1, 2]
+
+
+def test_a_short_outage_is_over_soon(tmp_path: Path) -> None:
+    """The call log is made while the forwarder tries; the first tries are half a second and one second apart."""
+    node = Node(tmp_path / "node", f"sqlite:///{tmp_path}/calls.db")
+    node.deliver("in", **ring("1"))
+    node.forwarder.start(lambda ours: None)
+    try:
+        until(lambda: node.inbox.fact("call_log_state") == "away", "it is away")
+        database.upgrade(node.settings.database_url, lambda line: None)
+        until(node.rows, "it is back", seconds=10)
+    finally:
+        node.forwarder.stop()
+
+
+def test_what_went_wrong_is_counted_under_its_reason(node: Node) -> None:
+    note = CallLogNote(node.inbox)
+    errors = (ValueError(), peewee.OperationalError(), sqlite3.OperationalError(), OSError(), batch.SchemaDiffers())
+    for error in errors:
+        note.away(error, 0.5)
+    counted = {reason: total for _, outcome, reason, total, *_ in node.inbox.counters() if outcome == TROUBLE}
+    assert counted == {"our_fault": 1, "call_log_away": 1, "inbox": 2, "schema_differs": 1}

@@ -144,3 +144,15 @@ def test_the_contract_has_the_answers_row_by_row() -> None:
         statuses = re.match(r"\d{3}(?:(?:, | / |; )\d{3})*", re.sub(r" `\{.*?\}`", "", row[1]))
         assert statuses, row
         assert statuses[0] == STATUS_OF_ROW[beginning], row
+
+
+def test_terms_are_what_the_pages_tell() -> None:
+    """Numbers of the pages that a constant or a unit has, too."""
+    contract = (DOCS / "contract.md").read_text(encoding="utf-8")
+    asks = (ROOT / "providers" / "http.py").read_text(encoding="utf-8")
+    assert "ANSWER_SECONDS = 3, 4\n" in asks
+    assert "\nREAD_SECONDS = 6 " in asks  # the last byte's four come on top: ten
+    assert re.search(r"within\s+2 s and 10 s, and never", contract)
+    (kept,) = re.findall(r"--keep (\d+)", (ROOT / "deploy" / "pbx-connector-daily.service").read_text(encoding="utf-8"))
+    told = re.findall(r"--keep (\d+)", (DOCS / "operations.md").read_text(encoding="utf-8"))
+    assert set(told) == {kept} == {"14"}

@@ -195,3 +195,9 @@ def test_a_misspelt_name_in_the_settings_file_is_told_by_check(tmp_path: Path) -
     assert "CALL_DAYS is no setting: CALLS_DAYS?" in said
     assert "HTTPS_PROXY is no setting; " in said
     assert "UIS_KEY_FILE is no" not in said
+
+
+def test_a_network_may_be_written_with_a_hosts_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [str(network) for network in load(monkeypatch, UIS_ALLOW="192.0.2.7/24").feeds["uis"].allow] == [
+        "192.0.2.0/24"
+    ]

@@ -513,3 +513,47 @@ def test_another_value_is_another_event(request_: Request):
     said = json.loads(request_.body)
     more = replace(request_, body=json.dumps({**said, "one_more": "x"}).encode())
     assert more.event().event_key != request_.event().event_key
+
+
+# ------------------------------------------------------------------------------------------------------------ fine points
+
+
+def test_a_tie_in_everything_but_the_key_is_the_same_in_every_order() -> None:
+    one, other = (
+        said(words.RINGING, event_key=key, received_at=NOON, occurred_at=NOON, client_name=key) for key in ("a", "b")
+    )
+    assert row(one, other)["client_name"] == "b"
+
+
+def test_an_extension_alone_is_whom_an_earlier_event_ties_to_a_number() -> None:
+    both = {"employee_number": "79161234567", "employee_ext": "102", "leg_key": "79161234567"}
+    columns = row(
+        said(words.LEG_RINGING, 1, direction="in", **both),
+        said(words.ANSWERED, 2, direction="in", employee_ext="102", leg_key="102", answered=True),
+        said(words.ENDED, 3, direction="in"),
+    )
+    assert (columns["employee_number"], columns["employee_ext"]) == ("79161234567", "102")
+
+
+def test_of_two_recordings_of_one_kind_in_one_event_the_last_counts() -> None:
+    recordings = tuple(Recording("full", name, f"https://example.com/{name}") for name in ("a", "b"))
+    assert row(said(words.RECORDING, recordings=recordings))["recording_url"] == "https://example.com/b"
+
+
+def test_a_ring_received_at_the_very_end_is_the_start() -> None:
+    end = NOON + 60_000
+    ring = said(words.RINGING, direction="in", received_at=end, event_key="ring")
+    heard = said(words.NOTE, direction="in", received_at=end - 30_000, event_key="note")
+    columns = row(ring, heard, said(words.ENDED, direction="in", ended_at=end, received_at=end + 1000, event_key="end"))
+    assert columns["started_at"] == end
+
+
+def test_what_was_told_has_its_source() -> None:
+    call = fold([said(words.RINGING, 1), said(words.ENDED, 2, wait_seconds=7, total_seconds=9, talk_seconds=2)])
+    assert {call.sources[f"{length}_seconds"] for length in ("wait", "talk", "total")} == {("ended-2",)}
+
+
+@pytest.mark.parametrize(("caller", "called"), [("10", "11"), ("101", "123456")])
+def test_two_short_numbers_are_an_internal_call(caller: str, called: str) -> None:
+    assert row(said(words.RINGING, direction="in", caller_raw=caller, called_raw=called))["direction"] == "internal"
+    assert row(said(words.RINGING, direction="in", caller_raw="1", called_raw=called))["direction"] == "in"

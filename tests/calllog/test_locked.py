@@ -2,15 +2,17 @@
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pymysql
 import pytest
 
-from calllog import database
+from calllog import database, held
 from inbox import FORWARDED, RECEIVED, now
 from models import Calls
 from tests.rig.mariadb import MariaDB
@@ -143,3 +145,68 @@ def test_a_locked_call_whose_end_is_told_by_silence_stops_no_other(mariadb: Mari
         db.rollback()
     until(lambda: node.forward() and node.rows()[0]["state"] == "ended", "it ends")
     node.forwarder.close()
+
+
+def test_an_upgrade_that_ends_while_a_batch_waits_for_a_row_is_seen(mariadb: MariaDB, tmp_path: Path) -> None:
+    url = mariadb.create("locked")
+    database.upgrade(url, lambda line: None)
+    node = Node(tmp_path / "node", url)
+    node.deliver("in", **ring("1"))
+    node.forward()
+    node.deliver("rec", **end("1"))
+    failed: list[Exception] = []
+
+    def step() -> None:
+        try:
+            node.forwarder.step()
+        except Exception as error:
+            failed.append(error)
+
+    db = database.open_database(url)
+    thread = threading.Thread(target=step)
+    with db.connection_context():
+        db.begin()
+        db.execute_sql("SELECT * FROM calls FOR UPDATE")
+        thread.start()
+        waits = "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+        until(lambda: mariadb.execute(waits) == [(1,)], "the batch waits for the row")
+        mariadb.execute("UPDATE locked.schema_info SET version = version + 1, readable_by = version")
+        db.rollback()
+    thread.join()
+    assert [type(error).__name__ for error in failed] == ["SchemaDiffers"]
+    assert [row["state"] for row in node.rows()] == ["ringing"]
+    node.forwarder.close()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the monotonic clock says: its one item."""
+    at = [0.0]
+    monkeypatch.setattr(held, "time", SimpleNamespace(monotonic=lambda: at[0]))
+    return at
+
+
+def test_a_locked_call_is_tried_ever_more_seldom(clock: list[float]) -> None:
+    room, call, waits = held.Held(), ("uis", "1"), []
+    for _ in range(6):
+        room.add(call, [1])
+        began = clock[0]
+        while call in room:
+            clock[0] += 0.5
+            room.next_turn()
+        waits.append(clock[0] - began)
+    assert waits == [1, 2, 4, 8, 8, 8]
+
+
+def test_of_locked_calls_one_at_a_time_is_tried_until_one_gets_through(clock: list[float]) -> None:
+    room = held.Held()
+    for number in range(3):
+        room.add(("uis", str(number)), [number])
+    clock[0] = 100
+    room.next_turn()
+    assert len(room) == 2
+    room.add(("uis", "0"), [0])  # locked still
+    room.next_turn()
+    assert len(room) == 2
+    room.next_turn()  # it got through
+    assert (len(room), room.any) == (0, True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from config import Settings
 from inbox import RECEIVED, now, reserve
 from inbox.clock import DAY
 from models import Calls
@@ -106,3 +107,22 @@ def test_without_a_reserve_it_is_a_sentence(full: Full, command: tuple[str, ...]
     done = full.flask(*arguments, check=False, INBOX_DAYS="30", CALLS_DAYS="30")
     assert "Traceback" not in done.stderr
     assert done.returncode == 0 or len(done.stderr.replace("replaying\n", "").strip().splitlines()) == 1, done.stderr
+
+
+def test_a_reserve_takes_no_room_that_is_needed_and_goes_only_when_there_is_less(small_disk: Path) -> None:
+    settings = Settings(data_dir=small_disk, database_url=f"sqlite:///{small_disk}/calllog/calls.db")
+    (small_disk / "inbox").mkdir()
+    (small_disk / "calllog").mkdir()
+    kept, size = small_disk / "inbox" / reserve.NAME, 3 * 2**20 // reserve.SHARE
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - size - size // 2))
+    reserve.keep(settings)
+    assert not kept.exists()
+    filler.unlink()
+    reserve.keep(settings)
+    assert kept.stat().st_size == size
+    assert reserve.give_up(settings) == 0
+    assert kept.exists()
+    filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - size // 2))
+    assert reserve.give_up(settings) == size
+    assert not kept.exists()

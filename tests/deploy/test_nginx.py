@@ -23,7 +23,7 @@ from tests.rig import needs, nginx
 from tests.rig.deployed import Deployed
 from tests.rig.node import end, ring
 from tests.rig.provider import provider
-from tests.rig.service import UIS_KEY, until
+from tests.rig.service import ROOT, UIS_KEY, until
 from tests.rig.traffic import Traffic, traffic
 
 NUMBER = "79201119613"
@@ -475,3 +475,13 @@ def test_guessing_the_operators_password_is_slowed_down_and_deliveries_are_not(d
         assert 429 in pages
         answers = {session.post(f"{deployed.url}/hs/UIScom/in", data=b"{}", timeout=30).status_code for _ in range(200)}
         assert answers == {401}
+
+
+# ----------------------------------------------------------------------------------------------------- what nginx.conf says
+
+CONF = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
+
+
+def test_slow_senders_and_takers_are_let_go_after_ten_seconds() -> None:
+    for directive in ("client_header_timeout", "client_body_timeout", "send_timeout"):
+        assert re.findall(rf"(?m)^ +{directive} (.*);", CONF) == ["10s"]

@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from inbox import REFUSED
-from tests.rig.service import UIS_KEY, Service
+from tests.rig.service import KEYS, UIS_KEY, Service
 
 _ids = itertools.count(6_000_000)
 IN = "/hs/UIScom/in"
@@ -121,3 +121,22 @@ def test_a_503_is_told_with_retry_after_and_oversize_is_counted(sqlite_service: 
     before = counted()
     assert sqlite_service.post(IN, b"x" * 300_000).status_code == 413
     until(lambda: counted() > before, "the refusal is counted")
+
+
+def test_a_body_of_exactly_the_limit_is_taken(sqlite_service: Service) -> None:
+    call = next(_ids)
+    body = json.dumps({"call_session_id": call, "direction": "in", "padding": ""})
+    body = body.replace('""', '"' + "x" * (262_144 - len(body)) + '"')
+    assert len(body) == 262_144
+    assert sqlite_service.post(IN, body).json() == {"status": "accepted"}
+    assert sqlite_service.post(IN, body + " ").status_code == 413
+
+
+def test_a_greeting_tells_of_no_other_feeds_refusal(sqlite_service: Service) -> None:
+    assert (
+        requests.post(f"{sqlite_service.url}/hooktype?key={KEYS['hooktype']}", data="{}", timeout=10).status_code == 422
+    )
+    sqlite_service.deliveries()
+    told = sqlite_service.get("/mtt/events", KEYS["mtt"]).text
+    assert "Ключ верный" in told
+    assert "SessionID" not in told

@@ -37,6 +37,10 @@ STORIES = {
     "ahead for less than a day": ([at(0, 0), at(DAY, 0), at(2 * DAY - 1, DAY - 1)], "ahead by 24 hours"),
     "ahead for a day": ([at(0, 0), at(DAY, 0), at(2 * DAY, DAY)], ""),
     "ahead, moved again": ([at(0, 0), at(DAY, 0), at(3 * DAY, 0), at(4 * DAY - 1, DAY - 1)], "ahead by 3 days"),
+    "ahead, moved again half a day later": (
+        [at(0, 0), at(DAY, 0), at(3 * DAY, DAY // 2), at(3 * DAY + 13 * HOUR, DAY // 2 + 13 * HOUR)],
+        "ahead by 2 days",
+    ),
     "a day back for a day": ([at(0, 0), at(-DAY, 0), at(0, DAY)], ""),
     "NTP vouches": ([at(0, 0), at(FOUR_YEARS, MINUTE, ntp=True)], ""),
     "restarted": ([at(0, 0), at(DAY, 0, "b")], ""),

@@ -269,3 +269,19 @@ def test_an_inbox_of_the_first_release_gets_what_it_lacks(tmp_path: Path) -> Non
     now = objects(inbox.file.connection())
     assert {name for _, name, _ in now} > {name for _, name, _ in first}
     assert foreign(inbox.file.connection()) == ""
+
+
+def test_what_was_stored_wakes_the_forwarder(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path / "inbox")
+    inbox.wait(0)  # the pipe is there, and nothing in it
+    inbox.put(delivery(1), Outcome())
+    began = time.monotonic()
+    inbox.wait(30)
+    assert time.monotonic() - began < 20
+
+
+def test_a_batch_is_bounded_by_bytes(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path / "inbox")
+    for number in range(5):
+        inbox.put(delivery(number, b"x" * 600), Outcome())
+    assert len(inbox.waiting(most_bytes=1000)) == 2

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from inbox import FORWARDED, Inbox
+from inbox import FORWARDED, Inbox, Outcome, now
 from models import Calls
+from schemas.reading import Delivery
 from tests.rig import powercut, shim
 from tests.rig.acts import ACTS, BACKUP, ORDER, PERSON, Walk, an_order
-from tests.rig.crash import Crashes
+from tests.rig.crash import CALL, Crashes
 from tests.rig.provider import Asked, Handler, provider, says
 from tests.rig.service import Service, until
 from tests.rig.traffic import Traffic, traffic
@@ -156,3 +157,25 @@ def test_an_order_that_was_dialled_is_remembered_after_a_power_cut(library: Path
         with cut.crashes() as crashes:
             assert cut.walk.again(crashes).code == 0
     assert Inbox(tmp_path / "then" / "data" / "inbox").placement(ORDER) == (None, "")
+
+
+def written_anew(directory: str) -> None:
+    """An inbox whose file is removed under it, and what it acknowledges before and after."""
+    inbox = Inbox(Path(directory))
+    for number in (1, 2):
+        inbox.put(Delivery("uis", "in", b"%d" % number, received_at=now()), Outcome())
+        for path in Path(directory).glob("inbox.db*") if number == 1 else ():
+            path.unlink()
+
+
+def test_an_inbox_that_was_written_anew_is_whole_after_a_power_cut(library: Path, tmp_path: Path) -> None:
+    watched, shadow = tmp_path / "data", tmp_path / "survived"
+    service = Service(tmp_path / "service")
+    environment = service.environment | powercut.environment(library, watched, shadow)
+    watched.mkdir()
+    with Crashes(service.root, environment) as crashes:
+        done = crashes.run(CALL, "tests.inbox.test_power_cut:written_anew", str(watched / "inbox"))
+        assert done.code == 0, done.output
+    inbox = Inbox(shadow / "inbox")
+    assert inbox.check() == "ok"
+    assert [stored.delivery.body for stored in inbox.deliveries()] == [b"2", b"1"]

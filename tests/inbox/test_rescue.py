@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from inbox import REPLACED
+from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, REPLACED, Inbox, Outcome, now
+from inbox.rescue import merge
 from models import Calls
+from schemas.reading import Delivery
 from tests.rig.node import ring
 from tests.rig.service import Service, until
 
@@ -223,3 +225,22 @@ def test_a_call_log_that_is_not_its_file_any_more_is_away_and_is_filled_again(
         service.settled()
         assert set(calls(service).values()) == {1}
         assert service.get("/api/changes?after=0", headers={"Authorization": "Bearer k"}).status_code in (200, 401, 403)
+
+
+# ----------------------------------------------------------------------------------------------------------- what is merged
+
+
+def test_of_the_old_file_everything_comes_along_that_is_nowhere_else(tmp_path: Path) -> None:
+    old, new = Inbox(tmp_path / "old"), Inbox(tmp_path / "new")
+    states = (Outcome(RECEIVED), Outcome(DEAD, "bad_json"), Outcome(FORWARDED), Outcome(IGNORED))
+    for outcome in states:
+        old.put(Delivery("uis", "in", outcome.state.encode(), received_at=now()), outcome)
+    with old.file.writing() as db:
+        db.execute("INSERT INTO placements VALUES ('order', ?, 200, '{}')", (now(),))
+        db.execute("INSERT INTO attempts VALUES (NULL, ?, 'xvb', '101', '7', 'order', '', 'placed')", (now(),))
+    new.probe()
+    assert merge(old.file.connection(), new.file.connection()) == 2
+    assert {stored.delivery.body for stored in new.deliveries()} == {b"received", b"dead"}
+    assert new.placement("order") == (200, "{}")
+    assert len(new.attempts()) == 1
+    assert new.put(Delivery("uis", "in", b"next", received_at=now()), Outcome()) == 5  # no id is given again

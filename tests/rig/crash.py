@@ -1,14 +1,15 @@
 """A command that dies, or fails, at its k-th write: the method of SQLite's own tests, one step at a time.
 
 A write is any statement but SELECT and PRAGMA that goes to the inbox or to the call log, BEGIN and COMMIT among them, a
-change of a file's name, and a sync. `python -m tests.rig.crash` loads the code once and forks a child for each command; no
-child ends in order, so nothing is tidied up that a killed process would leave.
+change of a file's name, what is written to one, and a sync. `python -m tests.rig.crash` loads the code once and forks a
+child for each command; no child ends in order, so nothing is tidied up that a killed process would leave.
 """
 
 import importlib
 import json
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from tests.rig.surroundings import ROOT
 
 BEFORE, AFTER, ERROR = "before", "after", "error"  # dies before the write, or after it; or the write fails
 DIED = 9
+CALL = "CALL"  # in place of a command's name: a function of the tests, `module:name`, then what it is given
 POST = "POST"  # in place of a command's name: a request to the application, then its path, its body and its API key
 
 
@@ -139,13 +141,21 @@ def watch(writes: Writes) -> None:
     def commit(self: Any) -> Any:
         return writes.statement("COMMIT", True, lambda: real_commit(self))
 
-    def stepping(run: Any) -> Any:
-        return lambda *a, **k: writes.step(lambda: run(*a, **k), True, OSError)
+    def stepping(run: Any, lasts: bool) -> Any:
+        return lambda *a, **k: writes.step(lambda: run(*a, **k), lasts, OSError)
 
+    real_write = os.write
+
+    def write(fd: int, data: Any) -> int:
+        if fd <= 2 or not stat.S_ISREG(os.fstat(fd).st_mode):  # the log, a pipe
+            return real_write(fd, data)
+        return int(writes.step(lambda: real_write(fd, data), True, OSError))
+
+    os.write = write
     peewee.Database.execute_sql = execute_sql  # type: ignore[method-assign]
     peewee.Database.commit = commit  # type: ignore[method-assign]
-    for name in ("link", "rename", "replace", "unlink", "fsync"):
-        setattr(os, name, stepping(getattr(os, name)))
+    for name in ("link", "rename", "replace", "unlink", "fsync"):  # a kill leaves what was written, synced or not
+        setattr(os, name, stepping(getattr(os, name), lasts=name != "fsync"))
 
 
 def load(sizes: dict[str, int]) -> Any:
@@ -163,6 +173,10 @@ def load(sizes: dict[str, int]) -> Any:
 def command(app: Any, arguments: list[str]) -> int:
     """The command, as `pbx-connector` runs it; its exit code. Of a request whether it was answered 200."""
     try:
+        if arguments[0] == CALL:
+            module, _, name = arguments[1].partition(":")
+            getattr(importlib.import_module(module), name)(*arguments[2:])
+            return 0
         if arguments[0] == POST:
             _, path, body, key = arguments
             answer = app.test_client().post(path, data=body, headers={"Authorization": f"Bearer {key}"})

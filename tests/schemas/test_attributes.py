@@ -90,7 +90,9 @@ def test_an_inner_value_that_the_outer_one_hides_is_kept() -> None:
     assert of_uis(first={"direction": "out"}, same={"direction": "in"}) == {"first_direction": "out"}
 
 
-@pytest.mark.parametrize("key", ["key", "token", "crm_token", "apiKey", "Access-Key", "password", "client_secret"])
+@pytest.mark.parametrize(
+    "key", ["key", "token", "crm_token", "apiKey", "Access-Key", "password", "client_secret", "Authorization"]
+)
 def test_no_secret_is_an_attribute(key: str) -> None:
     assert of_uis(**{key: "opens the door", "nested": {key: "opens the door"}}) == {}
 

@@ -303,3 +303,9 @@ def test_a_hook_sent_again_in_other_words_is_one_event(sqlite_service: Service):
     assert (row["events_count"], row["talk_seconds"], row["disposition"]) == (1, 26, "answered")
     found = [one for one in sqlite_service.deliveries(feed="hooktype") if id.encode() in one.delivery.body]
     assert [one.outcome.state for one in found] == [FORWARDED] * 3
+
+
+@pytest.mark.parametrize("code", ["777", "", "486"])
+def test_a_duration_of_an_end_that_nobody_answered_is_no_talk(code: str) -> None:
+    body = json.dumps({"SessionID": "1", "HookType": "EndIncCall", "ResultCode": code, "Duration": 15}).encode()
+    assert schemas.understand(Delivery("hooktype", "hooktype", body), ZONE).talk_seconds is None

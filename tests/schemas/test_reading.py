@@ -403,3 +403,34 @@ def test_a_digit_that_is_none_is_no_fault_of_ours(digit: str) -> None:
     body = dict.fromkeys(("start_time", "talk_time_duration", "total_time_duration", "finish_time"), digit)
     event = delivered({**CALL, **body, "calling_phone_number": digit}, route="rec")
     assert (event.started_at, event.client_number) == (None, digit)
+
+
+# ------------------------------------------------------------------------------------------------------------ the very edge
+
+
+def test_ids_that_end_with_the_column_are_all_kept() -> None:
+    ids = [10**6 + number for number in range(32)]  # of seven digits: 255 characters with their commas
+    line = ",".join(map(str, ids))
+    assert len(line) == 255
+    assert delivered({**CALL, "employee_ids": ids}).employee_ids == line
+    assert delivered({**CALL, "employee_ids": [*ids, 5]}).employee_ids == line
+
+
+def test_brackets_in_a_text_nest_nothing() -> None:
+    text = '"' + "[" * 40
+    assert delivered({**CALL, "scenario_name": text}).scenario_name == text
+
+
+def test_32_levels_are_read_and_33_are_not() -> None:
+    def nested(levels: int) -> str:
+        return f'{TEXT[:-1]}, "x": {"[" * (levels - 1)}{"]" * (levels - 1)}, "y": []}}'
+
+    assert delivered(nested(32)).provider_call_id == "9010000303"
+    assert refused(nested(33)).code == "too_deep"
+
+
+def test_a_length_has_no_underscore() -> None:
+    assert (
+        delivered({**CALL, "total_time_duration": "10", "wait_time_duration": "1_0"}, route="rec").total_seconds == 10
+    )
+    assert delivered({**CALL, "wait_time_duration": "1_0"}, route="rec").wait_seconds is None

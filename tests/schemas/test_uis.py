@@ -1012,3 +1012,9 @@ def test_the_printed_templates_render_to_events():
         "Записанный разговор": words.RECORDING,
         "Ожидание ответа": words.LEG_RINGING,
     }
+
+
+def test_a_talk_of_nothing_is_no_answer_whether_or_not_it_was_lost():
+    event = said("rec", **IN, talk_time_duration=0, finish_time="2024-03-11 10:01:00")
+    assert event.answered is False
+    assert row(event)["is_answered"] == 0

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -401,3 +403,9 @@ def test_equal_lines_are_folded_into_one_with_a_count_and_say_who_was_refused(pi
         counts = re.findall(line, piped.log())
         assert len(counts) < 10
         assert len(counts) - 1 + sum(int(more) for more in counts if more) == 100
+
+
+def test_a_line_that_cannot_be_formatted_prints_nothing_of_it() -> None:
+    code = "from server import logs; logs.take_over('text', 'info'); logs.log.error('%d', 'secret')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "secret" in done.stdout + done.stderr) == (0, False)

@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -23,7 +25,7 @@ from gunicorn.glogging import Logger
 import models
 from calllog import database
 from inbox import MOST_WAITING
-from server.worker import Worker
+from server.worker import Held, Worker
 from tests.rig.node import Node, ring
 from tests.rig.service import UIS_KEY, Service, until
 
@@ -466,3 +468,71 @@ def test_a_closed_connection_frees_its_place(tmp_path: Path) -> None:
                 connection.settimeout(10)
                 connection.sendall(request(call, "1.0"))  # closed after its answer
                 assert connection.recv(12) == b"HTTP/1.0 200"
+
+
+# ------------------------------------------------------------------------------------------------- an answer that was held
+
+
+class Loop(Worker):
+    """A worker's part that answers, without a loop round it."""
+
+    def __init__(self) -> None:
+        settings = Config()
+        super().__init__(1, os.getppid(), [], None, 30, settings, Logger(settings))
+        self.kept: list[bool] = []  # of each answered connection whether it stays open
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        self.kept.append(bool(fs.result()))
+
+
+def held(sock: socket.socket, answer: bytes, alive: bool = True) -> Held:
+    """An answer that waits for the disk."""
+    request = SimpleNamespace(method="POST", version=(1, 1), should_close=lambda: False, headers=[])
+    one = Held(sock, request, SimpleNamespace(sock=sock, held=None), can_hold=True)
+    one.sendall(answer)
+    one.alive, one.otherwise = alive, lambda error: unavailable
+    return one
+
+
+def unavailable(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("503 Service Unavailable", [("Content-Length", "0")])
+    return [b""]
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_what_was_given_up_and_settles_later_is_answered_once(pair: tuple[socket.socket, socket.socket]) -> None:
+    loop, one = Loop(), held(pair[0], b"accepted")
+    loop._answer(one, TimeoutError())
+    assert pair[1].recv(1000).startswith(b"HTTP/1.1 503")
+    loop._answer(one, None)
+    with pytest.raises(BlockingIOError):
+        pair[1].recv(1)
+    assert loop.kept == [True]
+    loop.tmp.close()
+
+
+def test_who_leaves_his_answer_unread_is_let_go(pair: tuple[socket.socket, socket.socket]) -> None:
+    loop = Loop()
+    loop._answer(held(pair[0], b"x" * 10_000_000), None)
+    pair[1].close()
+    loop._answer(held(pair[0], b"x"), None)  # gone
+    assert loop.kept == [False, False]
+    loop.tmp.close()
+
+
+@pytest.mark.parametrize(("alive", "header"), [(True, b"keep-alive"), (False, b"close")])
+def test_an_old_sender_that_waited_too_long_is_told_that_its_connection_closes(
+    alive: bool, header: bytes, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    loop = Loop()
+    loop._answer(held(pair[0], b"accepted", alive), TimeoutError())
+    assert b"Connection: " + header in pair[1].recv(1000)
+    assert loop.kept == [alive]
+    loop.tmp.close()

@@ -19,6 +19,7 @@ from tests.rig.crash import DIED, Crashes
 from tests.rig.node import Node, end, ring
 from tests.rig.service import Service, until
 from tests.rig.traffic import traffic
+from upkeep import backup as backup_rules
 
 PERSON = "79201119613"
 IN, REC = "/hs/UIScom/in", "/hs/UIScom/rec"
@@ -369,3 +370,21 @@ def test_a_restore_killed_at_any_step_leaves_the_old_log_or_the_new_one(tmp_path
                 break
     assert at > 10, done.output
     assert seen >= {(("1", "2"), 2), (("1",), 1)}
+
+
+def test_a_copy_of_many_pages_under_commits_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup_rules, "PAGES", 2)
+    node = Node(tmp_path / "node", f"sqlite:///{tmp_path}/calls.db")
+    for number in range(10):
+        node.deliver("in", **ring(str(number + 1), padding="x" * 9000))
+    steps: list[int] = []
+
+    def commit_meanwhile(left: int, all: int) -> None:
+        node.inbox.remember(meanwhile=str(len(steps)))
+        steps.append(left)
+        assert len(steps) < 500, "it begins anew with each commit"
+
+    backup_rules._copy(node.inbox.path, tmp_path / "copy.db", commit_meanwhile)
+    assert len(steps) > 5
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        assert copy.execute("SELECT count(*) FROM deliveries").fetchone() == (10,)
