@@ -19,6 +19,7 @@ from inbox.links import hosts_of_provider
 from schemas.fields import host_of, is_of
 
 SHOWN_FOR = 7 * DAY  # a change of a call that had long ended
+WITHOUT_BREAK = "\u00a0"
 STATIC = Path(__file__).parent / "static"
 YES = {False: "нет", True: "да"}  # and 0, 1
 WORDS: dict[str, Mapping[Any, str]] = {
@@ -46,6 +47,7 @@ def tools() -> dict[str, Any]:
         "minute": minute,
         "length": length,
         "number": number,
+        "grouped": grouped,
         "label": label,
         "value": value,
         "late_recent": lambda at: now() - at < SHOWN_FOR,
@@ -84,7 +86,11 @@ def when(moment: int | datetime | None) -> str:
     today = datetime.now(zone).date()
     if moment.date() == today:
         return f"{moment:%H:%M:%S}"
-    return f"{moment:%d.%m %H:%M:%S}" if moment.year == today.year else f"{moment:%d.%m.%Y %H:%M:%S}"
+    return (
+        f"{moment:%d.%m{WITHOUT_BREAK}%H:%M:%S}"
+        if moment.year == today.year
+        else f"{moment:%d.%m.%Y{WITHOUT_BREAK}%H:%M:%S}"
+    )
 
 
 def minute(moment: int, later: int = 0) -> str:
@@ -99,12 +105,19 @@ def length(seconds: int | None) -> str:
         return "—"
     hours, rest = divmod(seconds, 3600)
     parts = ((hours, "ч"), (rest // 60, "мин"), (rest % 60, "с"))
-    return " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 с"
+    return WITHOUT_BREAK.join(f"{count}{WITHOUT_BREAK}{unit}" for count, unit in parts if count) or f"0{WITHOUT_BREAK}с"
 
 
 def number(count: int) -> str:
-    """12 345, with a blank that does not break."""
-    return f"{count:,}".replace(",", "\u00a0")
+    """12 345."""
+    return f"{count:,}".replace(",", WITHOUT_BREAK)
+
+
+def grouped(number: str) -> str:
+    """+7 920 111-96-13, as people write it; any other number as it is."""
+    if len(number) == 11 and number[0] == "7" and number.isdigit():
+        return f"+7{WITHOUT_BREAK}{number[1:4]}{WITHOUT_BREAK}{number[4:7]}-{number[7:9]}-{number[9:]}"
+    return number
 
 
 def label(name: str) -> str:
@@ -124,6 +137,8 @@ def value(name: str, value: Any) -> Any:
         return when(value)
     if name.endswith("_seconds") or name == "seconds":
         return length(value)
+    if name in ("client_number", "line_number", "employee_number", "redirected_from"):
+        return grouped(value)
     if name == "recordings":
         return "; ".join(recording.get("url") or "без адреса" for recording in value)
     return value

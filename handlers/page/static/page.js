@@ -1,7 +1,7 @@
 // Asks for this very page every few seconds and puts in what changed, leaving alone what a person is doing with it.
 "use strict";
 (() => {
-  const EVERY = 3000, LONGEST = 60000;
+  const EVERY = 3000, LONGEST = 60000, REST = 15;  // milliseconds; a page rests so many times as long as it took
   const offline = document.getElementById("offline");
   const shown = new Map();
   let delay = EVERY, timer = 0, lostAt = null, looking = false;
@@ -52,6 +52,7 @@
   async function look() {
     if (looking) return;
     looking = true;
+    const began = performance.now();
     try {
       const answer = await fetch(location.origin + location.pathname + location.search, { cache: "no-store", credentials: "same-origin", redirect: "error", signal: AbortSignal.timeout(15000) });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -62,7 +63,7 @@
         shown.set(part.id, fresh.innerHTML);
         put(part, fresh.innerHTML);
       }
-      delay = EVERY;
+      delay = Math.min(LONGEST, Math.max(EVERY, REST * (performance.now() - began)));
       lostAt = null;
       offline.hidden = true;
     } catch (error) {
@@ -85,8 +86,15 @@
     clearTimeout(timer);
     if (!document.hidden) look();
   });
-  // an event of a call's story that the address names is opened
-  const named = location.hash && document.getElementById(location.hash.slice(1));
-  if (named) for (const fold of named.querySelectorAll("details")) fold.open = true;
+  // what the address names is opened, and all that it is folded into
+  function open() {
+    const named = location.hash && document.getElementById(location.hash.slice(1));
+    if (!named) return;
+    for (const fold of named.querySelectorAll("details")) fold.open = true;
+    for (let outer = named; outer; outer = outer.parentElement) if (outer.matches("details")) outer.open = true;
+    named.scrollIntoView();
+  }
+  window.addEventListener("hashchange", open);
+  open();
   plan();
 })();

@@ -215,9 +215,9 @@ def test_calls_are_filtered(service: Service, browser: Browser):
     assert f"call-{answered['id']}" in rows
     assert f"call-{lost['id']}" not in rows
     browser.get(service.url + "/calls")
-    browser.find_element(By.NAME, "missed").click()
+    browser.find_element(By.NAME, "result").send_keys("пропущен")
     click(browser, By.CSS_SELECTOR, ".filter button")
-    until(lambda: "missed=1" in browser.current_url, "the form is sent")
+    until(lambda: "result=missed_all" in browser.current_url, "the form is sent")
     rows = [row.get_attribute("id") for row in browser.find_elements(By.CSS_SELECTOR, "tbody tr")]
     assert f"call-{lost['id']}" in rows
     assert f"call-{answered['id']}" not in rows
@@ -228,6 +228,10 @@ def test_a_calls_whole_story_is_told(service: Service, browser: Browser):
     browser.get(service.url + "/calls")
     click(browser, By.CSS_SELECTOR, f"#call-{call['id']} a")
     shows(browser, "Откуда взялась каждая колонка")
+    recording = browser.find_element(By.PARTIAL_LINK_TEXT, "▶ Запись")
+    assert recording.location["y"] < 400
+    assert not browser.find_element(By.ID, "column-talk_seconds").is_displayed()
+    click(browser, By.CSS_SELECTOR, "#audit > summary")
     row = browser.find_element(By.ID, "column-talk_seconds")
     assert "названо провайдером" in row.text or "от ответа до конца" in row.text
     row.find_element(By.CSS_SELECTOR, "td:nth-child(3) a").click()
@@ -404,7 +408,10 @@ def test_nothing_that_is_sent_is_executed_and_all_of_it_is_seen(attack: str, bro
         ]
         for path in [
             *paths,
-            "/calls?" + urlencode(dict.fromkeys(("sought", "ext", "since", "provider", "before"), attack)),
+            "/calls?"
+            + urlencode(
+                dict.fromkeys(("sought", "employee", "since", "from", "line", "source", "provider", "before"), attack)
+            ),
         ]:
             browser.size(360, 800)
             browser.get(service.url + path[:3500])
