@@ -43,6 +43,7 @@ from inbox.watch import CallLogNote, Watch
 from models import Position
 from schemas.event import CallEvent
 from schemas.reading import Delivery
+from setup.button import judged
 from upkeep.forgotten import Forgotten
 from upkeep.reject import Withdrawal, carry_out
 
@@ -358,7 +359,7 @@ class Forwarder:
             if event and not past:
                 batch.append((delivery, with_known_links(event, self.settings, self.inbox)))
             else:
-                aside.append((delivery, past or outcome))
+                aside.append((delivery, past or judged(delivery, outcome)))
         return batch, aside
 
     def _clock_doubt(self) -> str:

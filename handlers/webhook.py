@@ -17,6 +17,7 @@ from inbox import DEAD, IGNORED, RECEIVED, REFUSED, STORED_WITHIN_SECONDS, Unava
 from inbox.judge import recognised
 from schemas.body_key import split_body
 from schemas.reading import Delivery
+from setup.button import judged
 
 log = logging.getLogger("connector.webhook")
 
@@ -71,6 +72,7 @@ def take(feed: str, route: str) -> Delivery | Response:
 def store(delivery: Delivery) -> Response:
     """Recognise to choose the answer, store, answer. The forwarder understands the same bytes again, from the start."""
     outcome, refused = recognised(delivery)
+    outcome = judged(delivery, outcome)
     response = answer(*answered(outcome, refused))
     try:
         ticket = connector().inbox.begin(delivery, outcome)

@@ -186,7 +186,7 @@ def _call(sent: Fields, route: str) -> Fields:
     if said["call_session_id"] == SAMPLE_CALL_ID:
         raise Ignored(
             "test",
-            f"Тестовое уведомление UIS получено, настройка верна. Полей со значениями: {len(sent.paths)} "
+            f"Тестовое уведомление UIS получено. Полей со значениями: {len(sent.paths)} "
             f"({', '.join(_spelled(path) for path, _ in sent.paths[:40])}).",
         )
     if sent.any_of(UPLOAD) and not sent.any_of(OF_A_CALL):

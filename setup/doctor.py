@@ -23,7 +23,8 @@ from schemas import event as words
 from schemas.event import CallEvent
 from schemas.reading import Delivery, canonical
 from server.logs import masked
-from setup.findings import ENOUGH, Advice, Expected, Finding, Label, Mark, Right, filled, shown
+from setup.button import OWN, TESTS
+from setup.findings import ENOUGH, Advice, Expected, Finding, Label, Mark, Right, filled, keys_of, shown
 
 LOOKED_AT = 16_384  # characters of a body: a notification is a few hundred
 MOST_LABELS = 200  # notifications counted apart; the owner's names are free text
@@ -31,7 +32,6 @@ MOST_CALLS = 2_000  # the last calls, in which two notifications for one event a
 MOST_KINDS = 20  # of events of one of them
 TOGETHER_MS = 60_000  # two notifications for one event come within a minute
 ONCE = (words.RINGING, words.LOST, words.ENDED)  # come once a call and direction
-OWN = b'"self_test"'  # pbx-connector check --send
 
 
 @dataclass(slots=True)
@@ -108,7 +108,6 @@ ZONES = {
 FARTHEST = 14 * 60 + 30  # minutes: two clocks differ by no more, a greater difference is a delivery come late
 EVEN_MINUTES = 10  # a difference this near to whole hours is a zone
 
-_KEY = re.compile(r'"([^"\\\n{}]{1,128})"\s{0,20}:')
 _NAME = re.compile(r'"notification_?name"\s{0,20}:\s{0,20}"{1,2}([^"\n]{1,80})', re.IGNORECASE)
 _EXCERPT = re.compile(r"(у текста «|начинается с «).*(»(?:: | \(так |\. В поле|\. Нужен))", re.DOTALL)
 
@@ -145,12 +144,12 @@ class _Seen:
             return
         self.report.total += 1
         self.report.last_at = delivery.received_at
-        if outcome.reason == "test":
+        if outcome.reason in TESTS:
             self.report.tested_at = delivery.received_at
         _, event = understood(delivery, {self.feed.name: self.feed})
         text = (delivery.body.decode("utf-8", "replace") or delivery.query)[:LOOKED_AT]
         is_json = text.lstrip("\ufeff \t\r\n")[:1] in ("{", "[")
-        keys = {canonical(k) for k in (_KEY.findall(text) if is_json else (k for k, _ in parse_qsl(text, True)))}
+        keys = keys_of(text)
         right = self.setup.right_route(delivery, event, keys) if event else Right()
         label = self.label(delivery, event, text, is_json, right)
         if outcome.state == DEAD and outcome.reason != UNKNOWN_FEED:

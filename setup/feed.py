@@ -28,6 +28,10 @@ def _nothing_lacks(event: CallEvent, keys: set[str]) -> str:
     return ""
 
 
+def _not_judged(delivery: Delivery) -> tuple[bool, str]:
+    return True, ""
+
+
 def _not_known(name: str, url: Address) -> list[str]:
     return []
 
@@ -58,6 +62,9 @@ class SetUp:
     lacks: Callable[[CallEvent, set[str]], str] = _nothing_lacks  # the code of what the event's template lacks
     to_enter: Callable[[str, Address], list[str]] = _not_known  # an expected event's name -> what to enter for it
 
+    # the provider's test button: (whether all is right, the sentence in Russian, "" where nothing is known)
+    tested: Callable[[Delivery], tuple[bool, str]] = _not_judged
+
     def show(self, url: Address, key: str) -> str:
         """What to enter at the provider, in Russian."""
         if self.guide:
@@ -79,6 +86,7 @@ FUNCTIONS = {
     "right_route": ("delivery", "event", "keys"),
     "lacks": ("event", "keys"),
     "to_enter": ("name", "url"),
+    "tested": ("delivery",),
 }
 NAMES = ("address", "key", "body", "url")  # that a page's text may have in {braces}
 PAGE = "{url}: {address}\n"  # where a feed has no page of its own

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from urllib.parse import parse_qsl
 
-from schemas.reading import Delivery
+from schemas.reading import Delivery, canonical
 from server.logs import masked
 
 ENOUGH = 3  # calls that show that an event type does not come; single ones may have another reason
@@ -85,6 +86,16 @@ class Right(NamedTuple):
 
     route: str = ""
     by_address: bool = False
+
+
+_KEY = re.compile(r'"([^"\\\n{}]{1,128})"\s{0,20}:')
+
+
+def keys_of(text: str) -> set[str]:
+    """The keys of a body as it came, JSON (however broken) or a form, whether they have values or not."""
+    if text.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):
+        return {canonical(key) for key in _KEY.findall(text)}
+    return {canonical(key) for key, _ in parse_qsl(text, keep_blank_values=True)}
 
 
 BRACES = re.compile(r"(?<!\{)\{(\w+)\}")  # {{…}} is a placeholder of the provider's

@@ -10,10 +10,10 @@ from config import Settings
 from schemas import event as words
 from schemas import uis
 from schemas.event import CallEvent
-from schemas.reading import Delivery, canonical
+from schemas.reading import Delivery, canonical, read
 from schemas.uis import ADDRESS, FORM, SAMPLE_CALL_ID
 from setup.feed import Address
-from setup.findings import Advice, Expected, Right, line
+from setup.findings import Advice, Expected, Right, keys_of, line
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +262,52 @@ def template(text: str) -> dict[str, list[str]]:
         elif pair["doubled"] or (bare and name and (not bare.isdigit() or canonical(key) in NUMERIC)):
             found["quotes"].append(line(key, name))
     return found
+
+
+def tested(delivery: Delivery) -> tuple[bool, str]:
+    """The test button sends the template with sample values, so the address, the keys and the quotes are the real ones."""
+    text = delivery.body.decode("utf-8", "replace") or delivery.query
+    keys = keys_of(text)
+    meant = _meant(delivery, keys)
+    lacking = [key for key in meant.keys if canonical(key) not in keys]
+    left = template(text)
+    wrong = []
+    if delivery.method == "GET":
+        wrong.append("«Метод» — GET, нужен POST")
+    if meant.route != delivery.route:
+        wrong.append(f"адрес не для этого события, нужен …{ADDRESS.format(meant.route)}?key=<тот же ключ>")
+    for code, what in (
+        ("quotes", "лишние кавычки вокруг {{…}}, уберите их в строках"),
+        ("unknown_placeholder", "такого плейсхолдера у UIS нет, должно быть"),
+        ("foreign_placeholder", "UIS не подставил, строки не для этого события"),
+    ):
+        if left[code]:
+            wrong.append(f"{what}: {', '.join(left[code])}")
+    if lacking:
+        wrong.append(f"не хватает: {', '.join(lacking)}")
+    there = f"{len(meant.keys) - len(lacking)} из {len(meant.keys)}"
+    if not wrong:
+        return True, f"Тест UIS получен, «{meant.name}»: всё на месте, {there}, адрес верный."
+    return False, f"Тест UIS получен, «{meant.name}», полей {there}. Исправьте: {'; '.join(wrong)}."
+
+
+def _meant(delivery: Delivery, keys: set[str]) -> Notification:
+    """The notification that a test is of: by its mnemonic, its name, or the one whose keys and address are most like it."""
+    fields = read(delivery, FORM)
+    mnemonic = canonical(str(fields.get("notificationmnemonic", "")))
+    kind, direction = uis.KIND_OF_MNEMONIC.get(mnemonic, ""), uis.DIRECTION_OF_MNEMONIC.get(mnemonic, "")
+    names = {one.name.casefold(): one for one in NOTIFICATIONS}
+    if kind:
+        return names[(TYPES.get(f"{kind}.{direction}") or TYPES[kind]).casefold()]
+    near = get_close_matches(str(fields.get("notificationname", "")).strip().casefold(), names, 1, 0.8)
+    if near:
+        return names[near[0]]
+
+    def likeness(one: Notification) -> float:
+        wanted = {canonical(key) for key in one.keys}
+        return len(wanted & keys) / len(wanted | keys) + 0.2 * (one.route == delivery.route)
+
+    return max(NOTIFICATIONS, key=likeness)
 
 
 def right_route(delivery: Delivery, event: CallEvent, keys: set[str]) -> Right:

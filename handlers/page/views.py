@@ -25,6 +25,7 @@ from inbox.state import NodeState, node_state
 from schemas.event import AHEAD_MS
 from schemas.fields import phone
 from upkeep import reject
+from setup import button
 
 log = logging.getLogger("connector.page")
 bp = Blueprint("page", __name__, template_folder="templates", static_folder="static")
@@ -203,6 +204,7 @@ def delivery(id: int) -> Response | str:
         return sentence(404, "Такого уведомления нет", text)
     became = stored.outcome
     judged, event = understood(stored.delivery, here.settings.feeds)
+    judged, arrives = button.judged(stored.delivery, judged), recognised(stored.delivery)
     g.provider = event.provider if event else ""
     arrives_here = judged.reason != UNKNOWN_FEED
     call_id, away = ask(call_of, became.event_key) if became.event_key else (None, False)
@@ -214,7 +216,7 @@ def delivery(id: int) -> Response | str:
         fields=event.content() if event else {},
         unread=schemas.unread_moments(stored.delivery) if event else {},
         judged=judged,
-        answered=answered(*recognised(stored.delivery)) if arrives_here else None,
+        answered=answered(button.judged(stored.delivery, arrives[0]), arrives[1]) if arrives_here else None,
         changed=became.state in (DEAD, IGNORED) and judged.reason != became.reason != REJECTED,
         call_id=call_id,
         away=away,

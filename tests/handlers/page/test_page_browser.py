@@ -93,7 +93,7 @@ def test_a_notification_is_seen_as_it_arrives_and_nothing_is_reloaded(service: S
     browser.get(service.url + "/inbox")
     browser.execute_script("window.untouched = true")
     service.post(IN, '{"call_session_id":187020303,"notification_name":"Тест"}')
-    shows(browser, "Тестовое уведомление UIS получено, настройка верна")
+    shows(browser, "Тест UIS получен, «Входящий звонок», полей 2 из 17")
     assert browser.execute_script("return window.untouched")
 
 
