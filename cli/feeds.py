@@ -82,11 +82,13 @@ def _print(feed: str, report: Report, since: str) -> None:
     healthy = "Всё настроено верно: " if report.total >= FEW else "Ошибок пока не видно, сделайте три-пять звонков: "
     terminal.echo(f"{healthy if report.healthy else ''}{seen}; {tested}.")
     for number, finding in enumerate(report.findings, 1):
-        terminal.echo(f"\n{number}. {finding.title}{' (заметка)' if finding.note else ''}")
+        terminal.echo(
+            f"\n{number}. {finding.title}{' (исправлено)' if finding.closed else ' (заметка)' if finding.note else ''}"
+        )
         for what, text in (("Видно", _evidence(finding)), ("Что не так", finding.wrong), ("Где менять", finding.where)):
             if text:
                 terminal.echo(f"   {what}: {text}")
-        if finding.paste:
+        if finding.paste and not finding.closed:
             terminal.echo("   Что вставить:")
             terminal.echo("\n".join(f"      {line}" for line in finding.paste.splitlines()))
 
@@ -95,7 +97,8 @@ def _evidence(finding: Finding) -> str:
     count = f"{finding.seen} из {finding.of}" if finding.of else f"{finding.seen}" if finding.seen else ""
     last = f"последнее {terminal.local(finding.last_at)}" if finding.last_at else ""
     show = f"pbx-connector inbox show {finding.delivery}" if finding.delivery else ""
-    return ", ".join(part for part in (finding.notification, count, last, show) if part)
+    right = f"после этого верных — {finding.right}" if finding.right else ""
+    return ", ".join(part for part in (finding.notification, count, last, right, show) if part)
 
 
 def _key(feed: FeedSettings) -> str:

@@ -6,11 +6,12 @@ only one provider's notifications can have wrong, its module beside this one kno
 """
 
 import re
-from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -25,12 +26,15 @@ from schemas.reading import Delivery, canonical
 from server.logs import masked
 from setup.button import OWN, TESTS
 from setup.findings import ENOUGH, Advice, Expected, Finding, Label, Mark, Right, filled, keys_of, shown
+from setup.words import CODES
 
 LOOKED_AT = 16_384  # characters of a body: a notification is a few hundred
 MOST_LABELS = 200  # notifications counted apart; the owner's names are free text
 MOST_CALLS = 2_000  # the last calls, in which two notifications for one event are looked for
 MOST_KINDS = 20  # of events of one of them
 TOGETHER_MS = 60_000  # two notifications for one event come within a minute
+HOUR_MS = 3_600_000
+FIRST = ("closed", "nothing", "unsubstituted", "wrong_url", "refused.unknown_path", "refused.get_alone")  # causes
 ONCE = (words.RINGING, words.LOST, words.ENDED)  # come once a call and direction
 
 
@@ -45,7 +49,7 @@ class Report:
 
     @property
     def healthy(self) -> bool:
-        return all(finding.note for finding in self.findings)
+        return all(finding.note or finding.closed for finding in self.findings)
 
 
 # What any feed may have wrong; a feed's own ADVICE comes after "get" and before the others.
@@ -59,7 +63,8 @@ ADVICE = {
     "form": Advice(
         "Тело не JSON",
         "Тело приходит формой (ключ=значение), а не шаблоном JSON: вложенных значений и списков так не передать.",
-        "поле {body}: вставьте шаблон, который печатает pbx-connector feeds show",
+        "поле {body}: вставьте шаблон (он на странице «Настройка»; его печатает и pbx-connector feeds show)",
+        "{whole}",
     ),
     "unread_time": Advice(
         "Время не понято",
@@ -115,18 +120,20 @@ _EXCERPT = re.compile(r"(у текста «|начинается с «).*(»(?::
 def examine(feed: FeedSettings, found: Iterable[Stored], counters: Iterable[tuple[Any, ...]], since: int) -> Report:
     """What `found` (a feed's deliveries, the oldest first) and the inbox's `counters` of who was refused since then
     (milliseconds) say of the set-up."""
-    seen = _Seen(feed)
+    refused = [row for row in counters if row[0] == feed.name and row[1] == REFUSED and row[4] >= since]
+    seen = _Seen(feed, {row[2]: row[4] for row in refused})
     for stored in found:
         seen.add(stored)
-    refused = [row for row in counters if row[0] == feed.name and row[1] == REFUSED and row[4] >= since]
     return _Findings(seen).report(refused)
 
 
 class _Seen:
     """Counts of one feed's deliveries."""
 
-    def __init__(self, feed: FeedSettings) -> None:
+    def __init__(self, feed: FeedSettings, refused_at: Mapping[str, int] = MappingProxyType({})) -> None:
         self.feed = feed
+        self.refused_at = refused_at  # reason -> when last
+        self.since_refused: Counter[str] = Counter()  # reason -> deliveries that were taken since
         self.setup = setup.feeds()[feed.name]
         self.form = self.setup.feed.form
         self.report = Report()
@@ -137,6 +144,10 @@ class _Seen:
         self.wanted = {tag for one in self.setup.expected for tag in (*one.tags, *one.proof)} | TAGS
         self.minutes: Counter[int] = Counter()
         self.calls: OrderedDict[str, dict[str, tuple[Any, ...]]] = OrderedDict()
+        self.kin: defaultdict[tuple[str, str], list[Mark]] = defaultdict(
+            list
+        )  # marks that the same notifications settle
+        self.broken: set[str] = set()  # event types that come, but cannot be read
 
     def add(self, stored: Stored) -> None:
         delivery, outcome = stored.delivery, stored.outcome
@@ -148,29 +159,66 @@ class _Seen:
             self.report.tested_at = delivery.received_at
         _, event = understood(delivery, {self.feed.name: self.feed})
         text = (delivery.body.decode("utf-8", "replace") or delivery.query)[:LOOKED_AT]
-        is_json = text.lstrip("\ufeff \t\r\n")[:1] in ("{", "[")
         keys = keys_of(text)
         right = self.setup.right_route(delivery, event, keys) if event else Right()
-        label = self.label(delivery, event, text, is_json, right)
-        if outcome.state == DEAD and outcome.reason != UNKNOWN_FEED:
-            mark, _ = self.refusals.setdefault((outcome.reason, label), (Mark(), ""))
-            mark.add(delivery)
+        label = self.label(delivery, event, text, right)
+        self.look(stored, event, text, keys, label, right)
+        self.settle(delivery, outcome.state, label)
+
+    def look(
+        self, stored: Stored, event: CallEvent | None, text: str, keys: set[str], label: Label, right: Right
+    ) -> None:
+        """All that is wrong with one delivery, each thing once: a template that nobody filled in is one thing."""
+        delivery, outcome = stored.delivery, stored.outcome
+        is_json = text.lstrip("\ufeff \t\r\n")[:1] in ("{", "[")
+        dead = outcome.state == DEAD and outcome.reason != UNKNOWN_FEED
+        whole = self.whole(delivery, keys, label, dead)
+        wrong = self.setup.template(text) if self.form.template and is_json else {}
+        if "unsubstituted" in wrong:
+            self.mark("unsubstituted", Label(route=delivery.route), delivery, (), whole)
+            self.broken.add(self.setup.meant(delivery, keys))
+            return
+        if dead:
+            there = self.refusals.get((outcome.reason, label))
+            mark = there[0] if there else self.kept(Mark(), label)
+            mark.add(delivery, (), whole)
             self.refusals[outcome.reason, label] = (mark, outcome.detail)
-        if self.form.template:
-            if delivery.method == "GET":
-                self.mark("get", label, delivery)
-            elif is_json:
-                for code, lines in self.setup.template(text).items():
-                    if lines:
-                        self.mark(code, label, delivery, lines)
-            elif delivery.body.strip() and outcome.state != DEAD:
-                self.mark("form", label, delivery)
+            self.broken.add(self.setup.meant(delivery, keys))
+        if self.form.template and delivery.method == "GET":
+            self.mark("get", label, delivery)
+        elif self.form.template and not is_json and delivery.body.strip() and not dead:
+            self.mark("form", label, delivery, (), whole)
+        elif delivery.method != "GET":
+            for code, lines in wrong.items():
+                if lines:
+                    self.mark(code, label, delivery, lines, whole)
         if is_json and delivery.body and "json" not in delivery.content_type.lower():
             content_type = shown(delivery.content_type.partition(";")[0][:60]) or "нет его"
             self.mark("content_type", label, delivery, [content_type])
         if event is not None:
-            self.event(delivery, event, keys, label, right)
+            self.event(delivery, event, keys, label, right, whole)
             self.moments(delivery, event, label)
+
+    def whole(self, delivery: Delivery, keys: set[str], label: Label, dead: bool) -> str:
+        """The whole template to paste for this notification, "" where nobody knows it."""
+        name = label.event_type if not dead and label.event_type else self.setup.meant(delivery, keys)
+        lines = self.setup.to_enter(name, str)
+        return lines[-1] if lines else ""
+
+    def kept(self, mark: Mark, label: Label) -> Mark:
+        """A new mark, with the notifications that will show whether it is mended: of its name and type, else address."""
+        self.kin[label.name, label.event_type or label.route].append(mark)
+        return mark
+
+    def settle(self, delivery: Delivery, state: str, label: Label) -> None:
+        """One delivery more without what was wrong in those before it."""
+        if state == DEAD:
+            return
+        for reason, at in self.refused_at.items():
+            self.since_refused[reason] += delivery.received_at > at
+        for kin in {(label.name, label.event_type), (label.name, label.route), ("", label.route)}:
+            for mark in self.kin.get(kin, ()):
+                mark.right += mark.delivery != delivery.id
 
     def moments(self, delivery: Delivery, event: CallEvent, label: Label) -> None:
         """Times that are not understood, or not believed."""
@@ -182,12 +230,13 @@ class _Seen:
         if not event.believed:
             self.mark("ahead", label, delivery)
 
-    def label(self, delivery: Delivery, event: CallEvent | None, text: str, is_json: bool, right: Right) -> Label:
+    def label(self, delivery: Delivery, event: CallEvent | None, text: str, right: Right) -> Label:
         """The notification; nameless where the provider writes the body."""
         if not self.form.template:
             return Label()
         name = event.notification_name if event else ""
         if not event:
+            is_json = text.lstrip("\ufeff \t\r\n")[:1] in ("{", "[")
             found = _NAME.search(text) if is_json else None
             pairs = {} if is_json else {canonical(key): value for key, value in parse_qsl(text)}
             name = found[1] if found else pairs.get("notificationname", "").strip('"')
@@ -201,10 +250,14 @@ class _Seen:
         self.labels[label] += 1
         return label
 
-    def mark(self, code: str, label: Label, delivery: Delivery, details: Iterable[str] = ()) -> None:
-        self.marks.setdefault((code, label), Mark()).add(delivery, details)
+    def mark(self, code: str, label: Label, delivery: Delivery, details: Iterable[str] = (), paste: str = "") -> None:
+        if (code, label) not in self.marks:
+            self.marks[code, label] = self.kept(Mark(), label)
+        self.marks[code, label].add(delivery, details, paste)
 
-    def event(self, delivery: Delivery, event: CallEvent, keys: set[str], label: Label, right: Right) -> None:
+    def event(
+        self, delivery: Delivery, event: CallEvent, keys: set[str], label: Label, right: Right, whole: str
+    ) -> None:
         if right.route:
             address = self.setup.feed.address.format(right.route)
             key = "" if self.setup.feed.key_field else "?key=<тот же ключ>"
@@ -212,7 +265,7 @@ class _Seen:
         else:
             lacking = self.setup.lacks(event, keys)
             if lacking:
-                self.mark(lacking, label, delivery)
+                self.mark(lacking, label, delivery, (), whole)
         if self.repeated(delivery, event, keys, label, right):
             return
         for tag in _tags(event, keys, right) & self.wanted:
@@ -233,7 +286,7 @@ class _Seen:
         kind = f"{event.kind}.{event.direction}"
         first = seen.get(kind)
         if first is None:
-            if len(seen) < MOST_KINDS:
+            if len(seen) < MOST_KINDS and not right.route:  # at a wrong address it may be another event than it seems
                 seen[kind] = (event.event_key, template, delivery.received_at)
             return False
         first_key, first_template, first_at = first
@@ -270,17 +323,27 @@ class _Findings:
             findings.append(Finding("closed", "Приём выключен", wrong, where, f"{self.name}_KEY=…"))
         elif not seen.report.total:
             findings.append(self.nothing())
-        for _, _, reason, total, at, message in sorted(refused, key=lambda row: -row[4]):
-            where = filled(self.at_the_door.get(reason, "поле {url}"), self.names)
-            code = f"refused.{reason}"
-            findings.append(Finding(code, "Не впущены", masked(message), where, seen=total, last_at=at))
+        findings += [self.turned_away(*row[2:]) for row in sorted(refused, key=lambda row: -row[4])]
         findings += [self.refusal(*key, *found) for key, found in seen.refusals.items()]
         for code in self.advice:
             findings += [self.advise(code, label, mark) for (c, label), mark in seen.marks.items() if c == code]
         of_all = (self.recording(), *map(self.expected, self.setup.expected), self.zone())
         findings += [finding for finding in of_all if finding]
-        findings.sort(key=lambda finding: finding.note)
+        findings.sort(
+            key=lambda one: (one.closed, one.note, FIRST.index(one.code) if one.code in FIRST else len(FIRST))
+        )
         return seen.report
+
+    def turned_away(self, reason: str, total: int, at: int, message: str) -> Finding:
+        """Requests of which nothing is kept. Nobody knows of which notification they are, so it takes an hour's silence
+        to call them mended."""
+        where = filled(self.at_the_door.get(reason, "поле {url}"), self.names)
+        right = self.seen.since_refused[reason]
+        closed = right >= ENOUGH and (self.seen.report.last_at or 0) - at > HOUR_MS
+        title = f"Не впущены: {CODES.get(reason, reason)}"
+        return Finding(
+            f"refused.{reason}", title, masked(message), where, seen=total, last_at=at, right=right, closed=closed
+        )
 
     def nothing(self) -> Finding:
         return Finding(
@@ -298,22 +361,25 @@ class _Findings:
             form = self.seen.form
             wrong = shown(_EXCERPT.sub(r"\1…\2", detail))
             where = f"поле {form.body}" if form.template else form.mend
-        return self.marked(f"dead.{code}", Advice(f"Отказы: {code}", wrong, where), label, mark)
+        return self.marked(
+            f"dead.{code}", Advice(f"Отвергнуты: {CODES.get(code, code)}", wrong, where, mark.paste), label, mark
+        )
 
     def advise(self, code: str, label: Label, mark: Mark) -> Finding:
-        details = sorted(mark.details)
-        return self.marked(code, self.advised(code, details="\n".join(details), list=", ".join(details)), label, mark)
+        details = list(mark.details)
+        names = {"details": "\n".join(details), "list": ", ".join(details), "whole": mark.paste or "\n".join(details)}
+        return self.marked(code, self.advised(code, **names), label, mark)
 
     def advised(self, code: str, **names: str) -> Advice:
         """The advice with its names filled in."""
-        advice, names = self.advice[code], self.names | {"details": "", "list": ""} | names
+        advice, names = self.advice[code], self.names | {"details": "", "list": "", "whole": ""} | names
         wrong, where, paste = (filled(text, names) for text in advice[1:4])
         return advice._replace(wrong=wrong, where=where, paste=paste)
 
     def marked(self, code: str, advice: Advice, label: Label, mark: Mark) -> Finding:
         of = self.seen.labels[label] or self.seen.report.total
         return Finding(code, advice.title, advice.wrong, advice.where, advice.paste, str(label), mark.seen, of,
-                       mark.last_at, mark.delivery, advice.note)  # fmt: skip
+                       mark.last_at, mark.delivery, advice.note, mark.right, mark.right >= ENOUGH)  # fmt: skip
 
     def recording(self) -> Finding | None:
         """Recorded calls of which no recording has an address."""
@@ -328,8 +394,8 @@ class _Findings:
 
     def expected(self, expected: Expected) -> Finding | None:
         tags, count = self.seen.tags, self.seen.count
-        if count(*expected.tags) or count(*expected.proof) < expected.enough:
-            return None
+        if count(*expected.tags) or count(*expected.proof) < expected.enough or expected.name in self.seen.broken:
+            return None  # it comes, or that it cannot be read is the cause
         last = max((tags[tag] for tag in expected.proof if tag in tags), key=lambda mark: mark.last_at or 0)
         key = "" if self.setup.feed.key_field else f"?key=<ключ из pbx-connector feeds show {self.feed.name}>"
         entries = self.setup.to_enter(expected.name, lambda path: f"…{path}{key}")

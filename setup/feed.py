@@ -32,6 +32,10 @@ def _not_judged(delivery: Delivery) -> tuple[bool, str]:
     return True, ""
 
 
+def _not_meant(delivery: Delivery, keys: set[str]) -> str:
+    return ""
+
+
 def _not_known(name: str, url: Address) -> list[str]:
     return []
 
@@ -60,7 +64,9 @@ class SetUp:
         _as_it_came  # by the keys, where it should have come
     )
     lacks: Callable[[CallEvent, set[str]], str] = _nothing_lacks  # the code of what the event's template lacks
-    to_enter: Callable[[str, Address], list[str]] = _not_known  # an expected event's name -> what to enter for it
+    # an event type's name -> what to enter for it, a line a field, the template last; [] for what is not known
+    to_enter: Callable[[str, Address], list[str]] = _not_known
+    meant: Callable[[Delivery, set[str]], str] = _not_meant  # the event type's name, however broken the delivery is
 
     # the provider's test button: (whether all is right, the sentence in Russian, "" where nothing is known)
     tested: Callable[[Delivery], tuple[bool, str]] = _not_judged
@@ -87,6 +93,7 @@ FUNCTIONS = {
     "lacks": ("event", "keys"),
     "to_enter": ("name", "url"),
     "tested": ("delivery",),
+    "meant": ("delivery", "keys"),
 }
 NAMES = ("address", "key", "body", "url")  # that a page's text may have in {braces}
 PAGE = "{url}: {address}\n"  # where a feed has no page of its own

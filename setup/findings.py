@@ -14,8 +14,8 @@ ENOUGH = 3  # calls that show that an event type does not come; single ones may 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to change: `seen` deliveries of `of`, the last of them at `last_at` (milliseconds) with the id `delivery`.
-    A `note` does no harm and needs no change."""
+    """One thing to change: `seen` deliveries of `of`, the last of them at `last_at` (milliseconds) with the id `delivery`,
+    and after it `right` without the fault: with enough of them it is `closed`. A `note` does no harm, needs no change."""
 
     code: str
     title: str
@@ -28,6 +28,8 @@ class Finding:
     last_at: int | None = None
     delivery: int | None = None
     note: bool = False
+    right: int = 0
+    closed: bool = False
 
 
 class Label(NamedTuple):
@@ -53,11 +55,14 @@ class Mark:
     seen: int = 0
     last_at: int | None = None
     delivery: int | None = None
-    details: set[str] = field(default_factory=set)
+    details: dict[str, None] = field(default_factory=dict)  # each once, in the form's order
+    paste: str = ""  # the whole template
+    right: int = 0  # deliveries of the same notification after the last one, without the fault
 
-    def add(self, delivery: Delivery, details: Iterable[str] = ()) -> None:
-        self.seen, self.last_at, self.delivery = self.seen + 1, delivery.received_at, delivery.id
-        self.details |= set(list(details)[: 40 - len(self.details)])
+    def add(self, delivery: Delivery, details: Iterable[str] = (), paste: str = "") -> None:
+        self.seen, self.last_at, self.delivery, self.right = self.seen + 1, delivery.received_at, delivery.id, 0
+        self.details |= dict.fromkeys(list(details)[: 40 - len(self.details)])
+        self.paste = self.paste or paste
 
 
 class Advice(NamedTuple):

@@ -1,6 +1,8 @@
 """UIS: what to enter in its account page, and what its notifications look like when it was entered wrong."""
 
+import contextlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -10,10 +12,10 @@ from config import Settings
 from schemas import event as words
 from schemas import uis
 from schemas.event import CallEvent
-from schemas.reading import Delivery, canonical, read
+from schemas.reading import Delivery, Refusal, canonical, read
 from schemas.uis import ADDRESS, FORM, SAMPLE_CALL_ID
 from setup.feed import Address
-from setup.findings import Advice, Expected, Right, keys_of, line
+from setup.findings import ENOUGH, Advice, Expected, Right, keys_of, line
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +111,19 @@ def guide(url: Address) -> str:
 
 def to_enter(name: str, url: Address) -> list[str]:
     """What to enter for the notification of this name, a line a field; the last is the template."""
-    notification = next(one for one in NOTIFICATIONS if one.name == name)
-    return [
-        f"«Название уведомления»: {notification.name}",
-        f"«Тип события»: {notification.event_type}",
-        f"«Условия»: {notification.condition or 'нет'}",
-        f"«URL»: {url(ADDRESS.format(notification.route))}",
-        f"{FORM.body}:",
-        notification.template,
-    ]
+    notification = next((one for one in NOTIFICATIONS if one.name == name), None)
+    return (
+        []
+        if notification is None
+        else [
+            f"«Название уведомления»: {notification.name}",
+            f"«Тип события»: {notification.event_type}",
+            f"«Условия»: {notification.condition or 'нет'}",
+            f"«URL»: {url(ADDRESS.format(notification.route))}",
+            f"{FORM.body}:",
+            notification.template,
+        ]
+    )
 
 
 def first_notification(now: datetime) -> tuple[str, dict[str, Any]]:
@@ -164,6 +170,14 @@ TYPES = {
     words.TALK_ENDED: "Завершение разговора",
 }
 ADVICE = {
+    "unsubstituted": Advice(
+        "Шаблон не подставлен",
+        "Пришёл сам шаблон: вместо значений в нём стоят {{…}}. Значения подставляет только UIS, когда отправляет "
+        "уведомление о звонке.",
+        "поле {body}: вставьте шаблон целиком, плейсхолдеры ровно так, {{двумя скобками}}, без пробелов внутри; если "
+        "уведомление отправили руками (curl, Postman), менять ничего не нужно",
+        "{whole}",
+    ),
     "wrong_url": Advice(
         "Чужой адрес",
         "Это событие пришло не на свой адрес: по адресу коннектор решает, что случилось, и без notification_mnemonic "
@@ -175,25 +189,27 @@ ADVICE = {
         "Кавычки вокруг плейсхолдеров",
         "В шаблоне стоят кавычки вокруг {{…}}: UIS ставит их сам, и выходит двойная кавычка, а числа и null становятся "
         "текстом.",
-        "поле {body}: уберите кавычки вокруг {{…}} в этих строках",
-        "{details}",
+        "поле {body}: уберите кавычки вокруг {{…}} в строках {list} или вставьте шаблон целиком",
+        "{whole}",
     ),
     "unknown_placeholder": Advice(
         "Плейсхолдер, которого нет",
         "UIS не знает такого плейсхолдера и оставил его текстом: значения у этого ключа нет.",
-        "поле {body}: замените строку (или удалите её, если замены нет)",
-        "{details}",
+        "поле {body}: замените строки на {list} (строку без замены удалите) или вставьте шаблон целиком",
+        "{whole}",
     ),
     "foreign_placeholder": Advice(
         "Плейсхолдер не для этого события",
         "Для этого типа события UIS такого плейсхолдера не подставляет: он остался текстом или пустым местом.",
-        "поле {body}: удалите из шаблона этого уведомления строки {list} (или проверьте «Тип события»)",
+        "поле {body}: удалите из шаблона этого уведомления строки {list} (или проверьте «Тип события»); шаблон целиком — "
+        "ниже",
+        "{whole}",
     ),
     "no_lost_reason": Advice(
         "Нет причины потери",
         "У потерянных звонков нет поля lost_reason: в журнале не будет видно, что звонок потерян и почему.",
-        "поле {body}: добавьте строку перед закрывающей скобкой, с запятой после предыдущей",
-        '"lost_reason":{{lost_reason}}',
+        'поле {body}: добавьте строку "lost_reason":{{lost_reason}} или вставьте шаблон целиком',
+        "{whole}",
     ),
     "double": Advice(
         "Два уведомления об одном событии",
@@ -243,11 +259,14 @@ _PAIR = re.compile(
     r'|"{0,2}\{\{\s{0,20}(?P<left>[^{}"\n]{1,100}?)\s{0,20}\}\}'
     r"|(?P<nothing>(?=[,}])))"
 )
+_VALUE = re.compile(r'"(?!notification)[a-z_]{1,64}"\s{0,20}:\s{0,20}(?:"[^"{\n]|\d)')  # that UIS put in
 
 
 def template(text: str) -> dict[str, list[str]]:
     """Quotes round placeholders and placeholders left as they are, by the raw text: reading repairs them."""
     found: dict[str, list[str]] = {"quotes": [], "unknown_placeholder": [], "foreign_placeholder": []}
+    if _is_not_filled(text):
+        return {"unsubstituted": [""]}
     for pair in _PAIR.finditer(text):
         key, left, bare = pair["key"], pair["left"], pair["bare"]
         name = PLACEHOLDERS.get(canonical(key))
@@ -257,11 +276,17 @@ def template(text: str) -> dict[str, list[str]]:
             meant = known or (PLACEHOLDERS[near[0]] if near else name)
             code = "foreign_placeholder" if known == left.strip() else "unknown_placeholder"
             found[code].append(line(key, None if code == "foreign_placeholder" else meant))
-        elif pair["nothing"] is not None:
+        elif pair["nothing"] is not None and canonical(key) != "callsessionid":  # nobody may delete that
             found["foreign_placeholder"].append(line(key, None))
         elif pair["doubled"] or (bare and name and (not bare.isdigit() or canonical(key) in NUMERIC)):
             found["quotes"].append(line(key, name))
     return found
+
+
+def _is_not_filled(text: str) -> bool:
+    """Whether the template came as it stands, with a placeholder even where every event has a value: the call's id."""
+    left = {canonical(pair["key"]) for pair in _PAIR.finditer(text) if pair["left"] is not None}
+    return "callsessionid" in left and len(left) >= ENOUGH and _VALUE.search(text) is None
 
 
 def tested(delivery: Delivery) -> tuple[bool, str]:
@@ -291,9 +316,16 @@ def tested(delivery: Delivery) -> tuple[bool, str]:
     return False, f"Тест UIS получен, «{meant.name}», полей {there}. Исправьте: {'; '.join(wrong)}."
 
 
+def meant(delivery: Delivery, keys: set[str]) -> str:
+    """The name of the notification that a delivery is of."""
+    return _meant(delivery, keys).name
+
+
 def _meant(delivery: Delivery, keys: set[str]) -> Notification:
-    """The notification that a test is of: by its mnemonic, its name, or the one whose keys and address are most like it."""
-    fields = read(delivery, FORM)
+    """The notification: by its mnemonic, its name, or the one whose keys and address are most like it."""
+    fields: Mapping[str, Any] = {}
+    with contextlib.suppress(Refusal):
+        fields = read(delivery, FORM)
     mnemonic = canonical(str(fields.get("notificationmnemonic", "")))
     kind, direction = uis.KIND_OF_MNEMONIC.get(mnemonic, ""), uis.DIRECTION_OF_MNEMONIC.get(mnemonic, "")
     names = {one.name.casefold(): one for one in NOTIFICATIONS}

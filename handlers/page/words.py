@@ -1,6 +1,7 @@
 """The vocabulary in Russian, word for word: what the operator page calls states, kinds, reasons and columns."""
 
 from schemas import event as words
+from setup.words import CODES as CODES
 
 DIRECTIONS = {"in": "входящий", "out": "исходящий", "internal": "внутренний", "": "направление неизвестно"}
 
@@ -72,54 +73,6 @@ DELIVERIES = {
     "forwarded": "в журнале звонков",
     "ignored": "принято, не о звонке",
     "dead": "отвергнуто",
-}
-
-# Why a delivery is dead, ignored, or was not taken at all: the codes of Refusal, Ignored, Outcome and Inbox.refuse.
-CODES = {
-    "too_old": "звонок старше срока хранения",
-    "forgotten": "удалено по требованию человека",
-    "cut_short": "тело оборвалось",
-    "empty": "тело пустое",
-    "not_text": "тело не текст в UTF-8",
-    "not_json": "тело не JSON и не форма",
-    "bad_json": "ошибка в JSON",
-    "not_object": "JSON, но не объект",
-    "too_deep": "слишком глубокие скобки",
-    "no_call_id": "нет номера звонка",
-    "bad_call_id": "номер звонка не похож на номер",
-    "no_event_type": "нет типа события",
-    "too_many_events": "слишком много событий в одном звонке",
-    "too_many_recordings": "слишком много записей у одного звонка",
-    "too_many_legs": "слишком много участников в одном звонке",
-    "call_too_large": "слишком много текста в одном звонке",
-    "event_too_large": "слишком большое событие",
-    "unknown_feed": "поток не этой версии",
-    "rejected": "отклонено администратором",
-    "indigestible": "журнал звонков не принял данные: ошибка коннектора",
-    "our_fault": "ошибка коннектора",
-    "not_a_call": "уведомление не о звонке",
-    "nothing_told": "в уведомлении только номер звонка",
-    "upload": "ответ на загрузку звонка",
-    "test": "тест: всё верно",
-    "test_wrong": "тест: исправьте настройку",
-    "unknown_event": "неизвестное событие",
-    "unknown_command": "неизвестная команда",
-    "feed_closed": "поток выключен",
-    "address_not_allowed": "чужой адрес",
-    "no_key": "нет ключа",
-    "wrong_key": "неверный ключ",
-    "access_code_differs": "заголовок X-XVB-AC не совпал",
-    "unknown_tenant": "чужой access_code",
-    "too_large": "тело слишком велико",
-    "too_many_connections": "больше 1000 соединений с одного адреса",
-    "no_connections_left": "у nginx кончились соединения",
-    "bad_request": "запрос не по правилам HTTP",
-    "wrong_password": "неверный пароль этой страницы",
-    "locked_out": "слишком много неверных паролей",
-    "destination_not_allowed": "звонок в неразрешённом направлении",
-    "too_many_calls": "слишком много заказанных звонков",
-    "too_many_questions": "слишком много вопросов, чей номер",
-    "foreign_form": "команда пришла не с этой страницы",
 }
 
 # What became of an attempt to call (inbox/orders.py).

@@ -222,7 +222,8 @@ def test_quotes_round_a_placeholder(key: str, service: Service) -> None:
     post(service, "Завершение звонка")
     found = findings(service)["quotes"]
     assert (found["seen"], found["of"]) == (1, 2)
-    assert found["paste"] == f'"{key}":{{{{{key}}}}}'
+    assert f'"{key}":{{{{{key}}}}}' in found["where"]
+    assert found["paste"] == BY_NAME["Завершение звонка"].template
     assert found["notification"] == "«Завершение звонка» (тип события «Завершение звонка», адрес …/rec)"
     assert "поле «JSON для тела запроса»: уберите кавычки" in found["where"]
     assert "вокруг {{…}}" in found["wrong"]
@@ -233,7 +234,8 @@ def test_a_placeholder_that_uis_does_not_know(service: Service) -> None:
     post(service, "Входящий звонок", ('"scenario_name":{{scenario_name}}', '"branch":"{{ moscow }}"'))
     found = findings(service)["unknown_placeholder"]
     assert (found["seen"], found["of"]) == (2, 2)
-    assert found["paste"].splitlines() == ['"branch"', '"direction":{{direction}}']
+    assert '"direction":{{direction}}, "branch"' in found["where"]
+    assert found["paste"] == BY_NAME["Входящий звонок"].template
 
 
 @pytest.mark.parametrize("left", ['"{{finish_reason}}"', "{{finish_reason}}", ""])
@@ -285,7 +287,8 @@ def test_no_lost_reason(service: Service) -> None:
     post(service, "Потерянный звонок", is_lost=True)
     found = findings(service)["no_lost_reason"]
     assert (found["seen"], found["of"]) == (1, 1)
-    assert found["paste"] == '"lost_reason":{{lost_reason}}'
+    assert '"lost_reason":{{lost_reason}}' in found["where"]
+    assert found["paste"] == BY_NAME["Завершение звонка"].template
 
 
 def test_is_lost_and_finish_reason_tell_as_much_as_lost_reason(service: Service) -> None:
@@ -387,6 +390,49 @@ def test_two_notifications_for_one_event(service: Service) -> None:
     assert "«Завершение звонка» (тип события «Завершение звонка», адрес …/rec)" in found["paste"]
 
 
+def test_a_template_that_nobody_filled_in_is_one_finding(service: Service) -> None:
+    """Not a missing key, not a list of lines to delete, and no event type that does not come."""
+    for _ in range(5):
+        call(service, ("Завершение звонка",))
+        for template in (
+            BY_NAME["Завершение звонка"].template,
+            BY_NAME["Завершение звонка"].template.replace("{{", '"{{').replace("}}", '}}"'),
+        ):
+            service.post("/hs/UIScom/rec", template, headers={"Content-Type": "application/json"})
+    found = findings(service)
+    assert set(found) == {"unsubstituted"}
+    assert found["unsubstituted"]["title"] == "Шаблон не подставлен"
+    assert found["unsubstituted"]["paste"] == BY_NAME["Завершение звонка"].template
+
+
+def test_letters_at_a_wrong_address_are_no_second_notification(service: Service) -> None:
+    """«Входящий звонок» pointed at /rec looks like an end; «Завершение звонка» is not to be switched off for it."""
+    for _ in range(4):
+        said: dict[str, Any] = {"call_session_id": next(NUMBERS)}
+        post(service, "Входящий звонок", route="rec", **said)
+        post(service, "Завершение звонка", route="in", **said)
+        post(service, "Завершение звонка", **said)
+    found = findings(service)
+    assert "double" not in found
+    assert next(iter(found)) == "wrong_url"
+
+
+def test_what_is_repaired_is_closed(service: Service) -> None:
+    post(service, "Завершение звонка", ("{{direction}}", '"{{direction}}"'))
+    post(service, "Завершение звонка", route="in")
+    service.post("/hs/UIScom/rec", '{"notification_name":"Завершение звонка","direction":"in"}')
+    open_now = findings(service)
+    assert {code: one["closed"] for code, one in open_now.items()} == dict.fromkeys(open_now, False)
+    for _ in range(12):
+        call(service)
+    found = findings(service, status=0)
+    assert {code: (one["closed"], one["right"]) for code, one in found.items()} == {
+        "wrong_url": (True, 12), "quotes": (True, 13), "dead.no_call_id": (True, 12),
+    }  # fmt: skip
+    post(service, "Завершение звонка", ("{{direction}}", '"{{direction}}"'))
+    assert findings(service)["quotes"]["closed"] is False
+
+
 def test_a_transfer_is_no_second_notification(service: Service) -> None:
     said: dict[str, Any] = {"call_session_id": next(NUMBERS)}
     call(service, **said)
@@ -422,6 +468,7 @@ def test_refusals_are_told_by_their_sentence_without_the_body(service: Service) 
     assert "calling" not in found["dead.bad_json"]["wrong"]
     assert "«Сломанное»" in found["dead.bad_json"]["notification"]
     assert "call_session_id" in found["dead.no_call_id"]["wrong"]
+    assert found["dead.no_call_id"]["title"] == "Отвергнуты: нет номера звонка"
     assert "начинается с «…»" in found["dead.not_json"]["wrong"]
 
 
@@ -535,7 +582,7 @@ def test_mgerms_template_is_looked_at_as_well(service: Service) -> None:
     body = rendered(template, values(notification_name="Завершение")).replace("<left>", '"{{externalid}}"')
     service.post("/uis/call/ended", body, key=MGERM_KEY)
     found = findings(service, "mgerm")
-    assert found["quotes"]["paste"] == '"callsessionid":{{call_session_id}}'
+    assert '"callsessionid":{{call_session_id}}' in found["quotes"]["where"]
     assert found["unknown_placeholder"]["paste"] == '"externalid":{{external_id}}'
 
 
