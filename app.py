@@ -14,6 +14,7 @@ from calllog.asking import Desk
 from config import Settings, WrongSettings
 from forwarder import Forwarder
 from handlers.answers import Connector, on_http_error, on_inbox_error
+from handlers.astray import Near, on_not_found
 from inbox import Inbox, now
 from server.running import Running
 
@@ -34,5 +35,7 @@ def create_app(settings: Settings | None = None, running: Running | None = None)
         app.register_blueprint(blueprint)
     for feed in sorted(settings.feeds.keys() - app.blueprints.keys()):
         raise WrongSettings(f"handlers/{feed}.py is missing, or its bp is not named {feed}: the feed has no route")
+    app.extensions["near"] = Near(app)
+    app.register_error_handler(404, on_not_found)
     setup.feeds()  # names what is wrong with a set-up page now, and not when somebody asks for it
     return app

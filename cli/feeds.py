@@ -4,7 +4,6 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from urllib.parse import quote
 
 import click
 from flask.cli import AppGroup
@@ -16,7 +15,7 @@ from config import FeedSettings, Stop
 from inbox import now
 from setup import doctor
 from setup.doctor import Report
-from setup.feed import SetUp
+from setup.feed import SetUp, address, key_of
 from setup.findings import Finding
 
 FEW = 10  # deliveries: three calls bring more
@@ -33,7 +32,7 @@ def feeds_show(feed: str, curl: bool) -> None:
     if curl:
         terminal.echo(_curl(settings, entered))
     else:
-        terminal.echo(entered.show(lambda path: _url(settings, path), _key(settings)))
+        terminal.echo(entered.show(lambda path: _url(settings, path), key_of(settings)))
 
 
 def _known(feed: str) -> SetUp:
@@ -101,22 +100,15 @@ def _evidence(finding: Finding) -> str:
     return ", ".join(part for part in (finding.notification, count, last, right, show) if part)
 
 
-def _key(feed: FeedSettings) -> str:
-    return feed.keys[0] if feed.keys else "" if feed.open else f"<{feed.name.upper()}_KEY не задан>"
-
-
 def _url(feed: FeedSettings, path: str) -> str:
-    """The address of a path, with the key unless the feed is open or has it in the body."""
-    plain = feed.open or schemas.feeds()[feed.name].key_field
-    key = "" if plain else f"?key={quote(feed.keys[0], safe='') if feed.keys else _key(feed)}"
-    return f"{terminal.settings().public_url}{path}{key}"
+    return address(terminal.settings().public_url, feed, schemas.feeds()[feed.name], path)
 
 
 def _curl(feed: FeedSettings, entered: SetUp) -> str:
     if entered.first_notification is None:
         raise Stop(f"there is no example of a notification: first_notification in setup/{feed.name}.py")
     path, fields = entered.first_notification(datetime.now(feed.timezone))
-    fields |= {entered.feed.key_field: _key(feed)} if entered.feed.key_field else {}
+    fields |= {entered.feed.key_field: key_of(feed)} if entered.feed.key_field else {}
     body = json.dumps(fields, ensure_ascii=False)
     return f"curl -sS -H 'Content-Type: application/json' -d {_quoted(body)} {_quoted(_url(feed, path))}"
 

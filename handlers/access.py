@@ -58,21 +58,35 @@ def admitted(feed: FeedSettings, keys: list[str]) -> Response | str:
     log.warning("%s: refused %s: %s", feed.name, sender(), "wrong key" if keys else "no key")
     field = schemas.feeds()[feed.name].key_field
     if keys:
-        message = (
-            f"Ключ в поле {field} тела запроса неверный: возьмите его заново из pbx-connector feeds show {feed.name}."
-            if field
-            else "Ключ в адресе неверный: скопируйте адрес для поля «URL» заново "
-            "(pbx-connector feeds show печатает его с ключом)."
-        )
-        return turn_away(feed.name, 401, "wrong_key", message, {"WWW-Authenticate": 'Key realm="connector"'})
+        code, message = _wrong_key(feed, keys, field)
+        return turn_away(feed.name, 401, code, message, {"WWW-Authenticate": 'Key realm="connector"'})
     message = (
-        f"Ключа нет: поле {field} тела запроса пустое или его нет. Ключ печатает pbx-connector feeds show {feed.name}."
+        f"Ключа нет: поле {field} тела запроса пустое или его нет. Ключ — на странице «Настройка» и в pbx-connector "
+        f"feeds show {feed.name}."
         if field
-        else "В адресе нет ключа: он должен кончаться на ?key=… — скопируйте адрес для поля «URL» целиком."
+        else "В адресе нет ключа: он должен кончаться на ?key=… — скопируйте адрес для поля «URL» целиком со страницы "
+        "«Настройка»."
     )
     # a browser would show its log-in window instead of this sentence
     scheme = "Key" if "text/html" in request.headers.get("Accept", "") else "Basic"
     return turn_away(feed.name, 401, "no_key", message, {"WWW-Authenticate": f'{scheme} realm="connector"'})
+
+
+def _wrong_key(feed: FeedSettings, keys: list[str], field: str) -> tuple[str, str]:
+    """(code, what is wrong with the key): it is ours with blanks round it, another feed's, or nobody's."""
+    where = f"в поле {field} тела запроса" if field else "в адресе"
+    again = f"возьмите его заново со страницы «Настройка» или из pbx-connector feeds show {feed.name}."
+    if known([key.strip() for key in keys], feed.keys):
+        return "blanks_in_key", f"Вокруг ключа {where} пробелы: уберите их (%20, + или пробел до или после ключа)."
+    for other in connector().settings.feeds.values():
+        if not other.open and known(keys, other.keys):
+            return "other_feeds_key", f"Ключ {where} — от потока {other.name}, а адрес — потока {feed.name}: {again}"
+    if field:
+        return "wrong_key", f"Ключ {where} неверный: {again}"
+    return "wrong_key", (
+        "Ключ в адресе неверный: скопируйте адрес для поля «URL» заново со страницы «Настройка» (его печатает и "
+        f"pbx-connector feeds show {feed.name})."
+    )
 
 
 def turn_away(feed: str, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:

@@ -21,6 +21,11 @@ from setup.button import judged
 
 log = logging.getLogger("connector.webhook")
 
+GET_ALONE = (
+    "Пришёл GET с одним ключом, без полей звонка: либо адрес проверили программой, либо «Метод» уведомления — GET, и "
+    "шаблон не отправляется. Выберите POST."
+)
+
 
 def receive(feed: str, route: str) -> Response:
     """A request to a feed: 200 only when it is on disk. docs/contract.md section 1 has every answer."""
@@ -44,6 +49,12 @@ def take(feed: str, route: str) -> Delivery | Response:
     if isinstance(key, Response):
         return key
     if method in ("GET", "HEAD") and not query:
+        if (
+            method == "GET"
+            and schemas.feeds()[feed].form.template
+            and "text/html" not in environ.get("HTTP_ACCEPT", "")
+        ):
+            here.inbox.refuse(feed, "get_alone", GET_ALONE)  # the account page's preset sends no template
         return _greet(here, feed)
     if method == "HEAD":
         return answer(200, {"status": "ignored", "reason": "HEAD"})

@@ -83,7 +83,7 @@ class Inbox:
         self.requeue, self.take_up, self.replay = life.requeue, life.take_up, life.replay
         self.past, self.purge, self.erase, self.erase_mentions = life.past, life.purge, life.erase, life.erase_mentions
         self.delivery, self.deliveries, self.with_event = life.delivery, life.deliveries, life.with_event
-        self.pages, self.stream = life.pages, life.stream
+        self.pages, self.stream, self.latest = life.pages, life.stream, life.latest
 
         orders = Orders(file)
         self.claim, self.placement, self.placed = orders.claim, orders.placement, orders.placed

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from inbox.file import COUNT, TROUBLE, InboxFile, remember
@@ -284,6 +285,12 @@ class Deliveries:
         """Every stored delivery of a feed received since the moment (milliseconds), the oldest first, a page in memory."""
         for page in self.pages("feed = ? AND received_at >= ?", (feed, since), 100):
             yield from page
+
+    def latest(self, feed: str, limit: int) -> list[Stored]:
+        """The newest deliveries of a feed, the oldest of them first, among the newest 20 * limit of all."""
+        last = self._file.connection().execute("SELECT max(id) FROM deliveries").fetchone()[0] or 0
+        found = list(islice(self._stored("feed = ? AND id > ?", (feed, last - 20 * limit), "id DESC"), limit))
+        return found[::-1]
 
     def _stored(
         self, where: str, values: Collection[Any], order: str = "id", source: str = "deliveries"

@@ -201,7 +201,8 @@ def _call(sent: Fields, route: str) -> Fields:
         raise Ignored(
             "nothing_told",
             "Кроме номера сессии в уведомлении ничего нет: что случилось со звонком, неизвестно. Принято, в журнал звонков "
-            f"не попадёт. Добавьте строки шаблона в поле {FORM.body}: pbx-connector feeds show uis.",
+            f"не попадёт. Добавьте строки шаблона в поле {FORM.body}: страница «Настройка» или pbx-connector feeds show "
+            "uis.",
         )
     return sent
 

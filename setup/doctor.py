@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import accumulate
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import schemas
 import setup
 from config import FeedSettings
-from inbox import DEAD, REFUSED, UNKNOWN_FEED, Stored
-from inbox.judge import understood
+from inbox import DEAD, REFUSED, UNKNOWN_FEED, Stored, now
+from inbox.judge import DAY, understood
 from schemas import event as words
 from schemas.event import CallEvent
 from schemas.reading import Delivery, canonical
@@ -38,6 +38,15 @@ FIRST = ("closed", "nothing", "unsubstituted", "wrong_url", "refused.unknown_pat
 ONCE = (words.RINGING, words.LOST, words.ENDED)  # come once a call and direction
 
 
+class Lamp(NamedTuple):
+    """An event type as the provider calls it: how often it came, how often within the last day, when last."""
+
+    name: str
+    seen: int
+    in_day: int
+    last_at: int | None
+
+
 @dataclass(slots=True)
 class Report:
     """What the doctor saw: how many deliveries, the last one, the last press of the test button (milliseconds)."""
@@ -46,6 +55,7 @@ class Report:
     last_at: int | None = None
     tested_at: int | None = None
     findings: list[Finding] = field(default_factory=list)
+    lamps: list[Lamp] = field(default_factory=list)  # one for each event type that should come
 
     @property
     def healthy(self) -> bool:
@@ -95,11 +105,15 @@ ADVICE = {
         "Событие не приходит", "«{name}» не пришло ни разу, хотя звонки были.", "настройки событий у провайдера, {url}"
     ),
 }
-KEY_IN_BODY = "ключ ({field} в теле запроса): укажите тот, который печатает pbx-connector feeds show {feed}"
+KEY_IN_BODY = "ключ ({field} в теле запроса): укажите тот, что на странице «Настройка» ({shown})"
 # A request refused at the door is counted, not kept: reason -> where to change it.
 AT_THE_DOOR = {
-    "no_key": "поле {url}: скопируйте адрес заново целиком, он кончается на ?key=… (pbx-connector feeds show {feed})",
-    "wrong_key": "поле {url}: скопируйте адрес заново (pbx-connector feeds show {feed})",
+    "no_key": "поле {url}: скопируйте адрес заново целиком, он кончается на ?key=… ({shown})",
+    "wrong_key": "поле {url}: скопируйте адрес заново ({shown})",
+    "other_feeds_key": "поле {url}: скопируйте адрес этого потока ({shown})",
+    "blanks_in_key": "поле {url}: уберите пробелы до и после ключа, лучше скопируйте адрес заново ({shown})",
+    "unknown_path": "поле {url}: скопируйте адрес заново ({shown})",
+    "get_alone": "поле {method}: выберите POST; если адрес проверяли программой, менять ничего не нужно",
     "address_not_allowed": "настройка {NAME}_ALLOW на сервере: добавьте адреса провайдера; за прокси — TRUSTED_PROXIES",
     "too_large": "{mend}",
     "bad_request": "поле {url}: адрес и параметры должны быть закодированы (%D0%91…), без пробелов и переносов строк",
@@ -141,6 +155,8 @@ class _Seen:
         self.marks: dict[tuple[str, Label], Mark] = {}
         self.refusals: dict[tuple[str, Label], tuple[Mark, str]] = {}
         self.tags: dict[str, Mark] = {}
+        self.in_day: Counter[str] = Counter()
+        self.day_began = now() - DAY
         self.wanted = {tag for one in self.setup.expected for tag in (*one.tags, *one.proof)} | TAGS
         self.minutes: Counter[int] = Counter()
         self.calls: OrderedDict[str, dict[str, tuple[Any, ...]]] = OrderedDict()
@@ -270,6 +286,7 @@ class _Seen:
             return
         for tag in _tags(event, keys, right) & self.wanted:
             self.tags.setdefault(tag, Mark()).add(delivery)
+            self.in_day[tag] += delivery.received_at > self.day_began
         if event.occurred_at is not None:
             minutes = round((event.occurred_at - delivery.received_at) / 60_000)
             if abs(minutes) <= FARTHEST:
@@ -310,10 +327,11 @@ class _Findings:
         self.advice |= {code: advice for code, advice in ADVICE.items() if code not in self.advice}
         self.name = self.feed.name.upper()
         self.names = {"body": seen.form.body, "url": seen.form.url, "method": self.setup.method, "mend": seen.form.mend}
+        self.names |= {"shown": f"страница «Настройка», pbx-connector feeds show {self.feed.name}"}
         self.names |= {"feed": self.feed.name, "NAME": self.name, "field": self.setup.feed.key_field}
         self.at_the_door = AT_THE_DOOR | self.setup.at_the_door
         if self.setup.feed.key_field:
-            self.at_the_door |= dict.fromkeys(("no_key", "wrong_key"), KEY_IN_BODY)
+            self.at_the_door |= dict.fromkeys(("no_key", "wrong_key", "other_feeds_key", "blanks_in_key"), KEY_IN_BODY)
 
     def report(self, refused: list[tuple[Any, ...]]) -> Report:
         findings, seen = self.seen.report.findings, self.seen
@@ -332,7 +350,13 @@ class _Findings:
         findings.sort(
             key=lambda one: (one.closed, one.note, FIRST.index(one.code) if one.code in FIRST else len(FIRST))
         )
+        seen.report.lamps = [self.lamp(one.name, one.tags) for one in self.setup.expected]
         return seen.report
+
+    def lamp(self, name: str, tags: tuple[str, ...]) -> Lamp:
+        marks = [self.seen.tags[tag] for tag in tags if tag in self.seen.tags]
+        last = max((mark.last_at or 0 for mark in marks), default=None)
+        return Lamp(name, sum(mark.seen for mark in marks), sum(self.seen.in_day[tag] for tag in tags), last)
 
     def turned_away(self, reason: str, total: int, at: int, message: str) -> Finding:
         """Requests of which nothing is kept. Nobody knows of which notification they are, so it takes an hour's silence
@@ -342,8 +366,9 @@ class _Findings:
         closed = right >= ENOUGH and (self.seen.report.last_at or 0) - at > HOUR_MS
         title = f"Не впущены: {CODES.get(reason, reason)}"
         return Finding(
-            f"refused.{reason}", title, masked(message), where, seen=total, last_at=at, right=right, closed=closed
-        )
+            f"refused.{reason}", title, masked(message), where, seen=total, last_at=at, right=right, closed=closed,
+            note=reason == "get_alone",
+        )  # fmt: skip
 
     def nothing(self) -> Finding:
         return Finding(
@@ -351,7 +376,7 @@ class _Findings:
             "Уведомлений не было",
             "За это время не пришло ни одного уведомления этого потока.",
             filled(self.setup.switches, self.names)
-            + f"; адрес проверяется в браузере: pbx-connector feeds show {self.feed.name}",
+            + f"; адрес проверяется в браузере: страница «Настройка», pbx-connector feeds show {self.feed.name}",
         )
 
     def refusal(self, code: str, label: Label, mark: Mark, detail: str) -> Finding:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import ModuleType
 from typing import Any
+from urllib.parse import quote
 
-from config import Settings
+from config import FeedSettings, Settings
 from schemas.event import CallEvent
 from schemas.feed import Feed, takes
 from schemas.reading import Delivery
@@ -78,6 +79,18 @@ class SetUp:
         form = self.feed.form
         names = {"address": url(self.feed.address), "key": key, "body": form.body, "url": form.url}
         return filled(self.page, names).rstrip("\n")
+
+
+def address(public_url: str, settings: FeedSettings, feed: Feed, path: str) -> str:
+    """The whole address of a path, with the key unless the feed is open or has it in the body."""
+    if settings.open or feed.key_field:
+        return f"{public_url}{path}"
+    return f"{public_url}{path}?key={quote(settings.keys[0], safe='') if settings.keys else key_of(settings)}"
+
+
+def key_of(settings: FeedSettings) -> str:
+    """The key to enter; what to set where there is none."""
+    return settings.keys[0] if settings.keys else "" if settings.open else f"<{settings.name.upper()}_KEY не задан>"
 
 
 TABLES: dict[str, type] = {

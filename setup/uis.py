@@ -158,6 +158,7 @@ EXPECTED = (
     Expected("Начало разговора", ("answered",), ("ended.in.answered",)),
     Expected("Потерянный звонок", ("lost",), ("ended.in.lost",)),
     Expected("Записанный разговор", ("recording", "linked", "ended.key.wavcallrecords"), ("ended.answered",)),
+    Expected("Ожидание ответа", ("leg_ringing",), ()),  # worth setting up, and nothing shows that it lacks
 )
 TYPES = {
     words.RINGING: "Исходящий звонок",
@@ -222,7 +223,7 @@ ADVICE = {
         "Нет ссылки на запись",
         "Разговоры записаны, но ссылок на запись нет: UIS прислал только отпечатки записей (wav_call_records).",
         "уведомление «Завершение звонка», поле {body}: добавьте строку; или создайте уведомление «Записанный разговор» "
-        "(pbx-connector feeds show uis, номер 6)",
+        "(страница «Настройка» или pbx-connector feeds show uis, номер 6)",
         line("communication_id", "communication_id"),
     ),
     "never_seen": Advice(

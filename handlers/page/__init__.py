@@ -1,6 +1,6 @@
 """The operator page."""
 
-from handlers.page import dialling, finding, recordings, rejecting
+from handlers.page import dialling, finding, recordings, rejecting, setting_up
 from handlers.page.views import bp
 
-__all__ = ["bp", "dialling", "finding", "recordings", "rejecting"]
+__all__ = ["bp", "dialling", "finding", "recordings", "rejecting", "setting_up"]

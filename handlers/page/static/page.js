@@ -86,6 +86,24 @@
     clearTimeout(timer);
     if (!document.hidden) look();
   });
+  // «Скопировать»: the text of the element that the button names; where no clipboard is given (plain http) it is selected
+  document.addEventListener("click", async (press) => {
+    const button = press.target.closest("[data-copy]");
+    if (!button) return;
+    const source = document.getElementById(button.dataset.copy);
+    const label = "Скопировать";
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      button.textContent = "Скопировано";
+    } catch {
+      const range = document.createRange();
+      range.selectNodeContents(source);
+      getSelection().removeAllRanges();
+      getSelection().addRange(range);
+      button.textContent = document.execCommand("copy") ? "Скопировано" : "Выделено, нажмите Ctrl+C";
+    }
+    setTimeout(() => { button.textContent = label; }, 3000);
+  });
   // what the address names is opened, and all that it is folded into
   function open() {
     const named = location.hash && document.getElementById(location.hash.slice(1));

@@ -144,7 +144,9 @@ def test_what_a_person_does_is_left_alone(service: Service, browser: Browser):
     service.post(IN, '{"call_session_id": 503, "direction": "in", "employee_ids": [1]}')
     call = service.call("503")["id"]
     browser.get(f"{service.url}/calls/{call}")
-    browser.execute_script("document.querySelectorAll('details').forEach((fold) => { fold.open = fold.id === 'fields-1' })")
+    browser.execute_script(
+        "document.querySelectorAll('details').forEach((fold) => { fold.open = ['fields-1', 'audit'].includes(fold.id) })"
+    )
     browser.execute_script("document.querySelector('#fields-1 summary').focus(); window.scrollTo(0, 300)")
     service.post(
         "/hs/UIScom/rec", '{"call_session_id": 503, "direction": "in", "talk_time_duration": 5, "is_lost": false}'
