@@ -257,6 +257,7 @@ def test_no_page_is_wider_than_its_screen(width: int, service: Service, browser:
         "/inbox",
         f"/inbox/{newest(service)}",
         "/dead",
+        "/setup",
         "/calls/999999999",
     ):
         browser.size(width, 800)
@@ -267,7 +268,7 @@ def test_no_page_is_wider_than_its_screen(width: int, service: Service, browser:
 
 
 def test_the_keyboard_reaches_everything_and_everything_has_a_name(service: Service, browser: Browser):
-    for path in ("/service", "/calls", "/inbox", "/dead"):
+    for path in ("/service", "/calls", "/inbox", "/dead", "/setup"):
         browser.get(service.url + path)
         assert len(browser.find_elements(By.TAG_NAME, "h1")) == 1
         nameless = browser.execute_script(
@@ -278,6 +279,21 @@ def test_the_keyboard_reaches_everything_and_everything_has_a_name(service: Serv
         assert (
             browser.execute_script("return document.querySelectorAll('[tabindex]:not([tabindex=\"0\"])').length") == 0
         )
+
+
+def test_a_template_is_copied_with_one_press_and_a_lamp_lights_as_its_event_comes(service: Service, browser: Browser):
+    browser.get(service.url + "/setup?feed=uis")
+    click(browser, By.CSS_SELECTOR, "#entry-1 > summary")
+    browser.execute_cdp_cmd(
+        "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    )
+    click(browser, By.CSS_SELECTOR, "[data-copy=template-1]")
+    shows(browser, "Скопировано")
+    copied = browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
+    assert copied == browser.find_element(By.ID, "template-1").get_attribute("textContent")
+    assert copied.startswith('{\n"notification_name":{{notification_name}},')
+    service.post(IN, '{"call_session_id": 5501, "direction": "in", "leg_id": 7, "employee_ids": [1]}')
+    until(lambda: "приходит" in browser.find_element(By.ID, "lamp-7").text, "the lamp lights")
 
 
 # ------------------------------------------------------------------------------------------------- it is not fooled
