@@ -24,8 +24,8 @@ from inbox.looking import MOST_SEARCHED
 from inbox.state import NodeState, node_state
 from schemas.event import AHEAD_MS
 from schemas.fields import phone
-from upkeep import reject
 from setup import button
+from upkeep import reject
 
 log = logging.getLogger("connector.page")
 bp = Blueprint("page", __name__, template_folder="templates", static_folder="static")
