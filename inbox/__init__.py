@@ -101,7 +101,7 @@ class Inbox:
 
         looking = Looking(file)
         self.browse, self.dead_groups, self.dead_like = looking.browse, looking.dead_groups, looking.dead_like
-        self.received_until = looking.received_until
+        self.received_until, self.states, self.taken_since = looking.received_until, looking.states, looking.taken_since
         self.counters, self.backlog, self.dead = looking.counters, looking.backlog, looking.dead
         self.count = looking.count
         self.waiting_by_feed, self.look = looking.waiting_by_feed, looking.look

@@ -1,6 +1,7 @@
 """What people and monitoring see of the inbox: lists, groups of dead letters, counters. Nothing here writes."""
 
 import contextlib
+import hashlib
 import os
 import re
 import sqlite3
@@ -50,6 +51,16 @@ class DeadGroup(NamedTuple):
     first_at: int
     last_at: int
     examples: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        """What tells this group from others, for ever."""
+        return self.key_of(self.feed, self.reason, self.detail)
+
+    @staticmethod
+    def key_of(feed: str, reason: str, detail: str) -> str:
+        """The group of a dead letter."""
+        return hashlib.sha256(f"{feed}\n{reason}\n{_without_quotes(detail)}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +156,21 @@ class Looking:
                 examples=(*there.examples, id)[:3],
             )
         return list(groups.values())[:limit]
+
+    def states(self, ids: list[int]) -> dict[int, str]:
+        """Id -> state, of those that are there."""
+        marks = ", ".join("?" * len(ids))
+        return dict(self._file.connection().execute(f"SELECT id, state FROM deliveries WHERE id IN ({marks})", ids))
+
+    def taken_since(self, feed: str, moment: int) -> int:
+        """How many deliveries of the feed were understood after a moment (milliseconds), of the newest MOST_SEARCHED."""
+        db = self._file.connection()
+        last = db.execute("SELECT max(id) FROM deliveries").fetchone()[0] or 0
+        found: int = db.execute(
+            f"SELECT count(*) FROM deliveries WHERE id > ? AND feed = ? AND received_at > ? AND state <> '{DEAD}'",
+            (last - MOST_SEARCHED, feed, moment),
+        ).fetchone()[0]
+        return found
 
     def dead_like(self, stored: Stored, limit: int) -> list[int]:
         """Ids of the dead letters of this one's feed, reason and sentence, the newest first."""

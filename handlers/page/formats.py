@@ -13,6 +13,7 @@ import models
 from handlers.answers import connector
 from handlers.page import shown
 from handlers.page import words as russian
+from handlers.page.dealt_with import open_count
 from inbox import now
 from inbox.judge import DAY
 from inbox.links import hosts_of_provider
@@ -38,7 +39,7 @@ def tools() -> dict[str, Any]:
     here, operator, room = connector(), g.get("operator", False), shown.Room()
     return {
         "operator": operator,
-        "dead_count": (lambda: sum(count for _, _, count in here.inbox.dead())) if operator else None,
+        "dead_count": (lambda: open_count(here.inbox)) if operator else None,
         "running": here.running if operator else None,
         "seen": room.seen,
         "link": lambda url: room.link(url) if _is_known(url) else "",

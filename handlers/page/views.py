@@ -25,7 +25,6 @@ from inbox.state import NodeState, node_state
 from schemas.event import AHEAD_MS
 from schemas.fields import phone
 from setup import button
-from upkeep import reject
 
 log = logging.getLogger("connector.page")
 bp = Blueprint("page", __name__, template_folder="templates", static_folder="static")
@@ -36,7 +35,6 @@ EVENTS = 50  # of a call's story on one page: a call has 1,000 at the most
 REPEATS = 5  # of an event whose bodies are shown
 LAST_ID = 2**63 - 1
 TURN_SECONDS = 0.5  # that a page waits for its turn to ask the call log
-REPLAYED = 10_000  # dead letters that one press takes up
 YEAR_SECONDS = 31_536_000
 
 
@@ -56,6 +54,7 @@ def _feeds(here: Connector, state: NodeState) -> list[dict[str, Any]]:
     for feed, outcome, reason, _, at, message in state.counters:
         if outcome in (DEAD, REFUSED) and at > refused.get(feed, (0, "", ""))[0]:
             refused[feed] = (at, reason, "" if formats.ours(reason) else message)
+    since = {feed: here.inbox.taken_since(feed, found[0]) for feed, found in refused.items()}
     return [
         {
             "name": name,
@@ -65,6 +64,7 @@ def _feeds(here: Connector, state: NodeState) -> list[dict[str, Any]]:
             "waiting": waiting.get(name, 0),
             "dead": dead[name],
             "refused": refused.get(name),
+            "taken_since": since.get(name, 0),
         }
         for name in sorted(here.settings.feeds.keys() | last.keys())
     ]
@@ -221,31 +221,3 @@ def delivery(id: int) -> Response | str:
         call_id=call_id,
         away=away,
     )
-
-
-@bp.get("/dead")
-def dead() -> str:
-    """Dead letters by feed, reason and sentence."""
-    inbox = connector().inbox
-    total = sum(count for _, _, count in inbox.dead())
-    return render_template("dead.html", groups=inbox.dead_groups(), total=total, looked_through=MOST_SEARCHED)
-
-
-@bp.post("/replay")
-def replay() -> Response:
-    """«Понять заново»: the delivery `id`, or with `all` every dead letter like it; then back to where the button was."""
-    inbox = connector().inbox
-    chosen = inbox.delivery(min(request.form.get("id", 0, type=int), LAST_ID))
-    count = 0
-    if chosen is not None and chosen.outcome.state in (DEAD, IGNORED):
-        ids = inbox.dead_like(chosen, REPLAYED) if request.form.get("all") else [chosen.delivery.id]
-        if not request.form.get("all"):
-            count = reject.replay(connector().settings, inbox, ids)
-        else:
-            count = sum(inbox.replay(ids[at : at + 500]) for at in range(0, len(ids), 500))
-        log.info("the operator page: %d deliveries wait to be understood again", count)
-    if request.form.get("back") == "delivery" and chosen is not None:
-        back = url_for("page.delivery", id=chosen.delivery.id, replayed=count)
-    else:
-        back = url_for("page.dead", replayed=count)
-    return Response(status=303, headers={"Location": back})
