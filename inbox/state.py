@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from calllog import database
@@ -112,6 +113,33 @@ def _wal_bytes(settings: Settings) -> dict[str, int]:
     if settings.database_url.startswith("sqlite:"):
         places["call_log"] = Path(f"{database.parse_url(settings.database_url)[0]}-wal")
     return {holds: path.stat().st_size if path.exists() else 0 for holds, path in places.items()}
+
+
+class Standstill(NamedTuple):
+    """Why nothing is forwarded: `reason` is a key of watch.TROUBLES, "" where no process forwards; since when, how many
+    deliveries wait, when it is tried again (milliseconds)."""
+
+    reason: str
+    since: int | None
+    waiting: int
+    next_at: int | None
+
+
+def standstill(inbox: Inbox) -> Standstill | None:
+    """What is wrong with forwarding, None where all is well; cheap enough for every page."""
+    away = inbox.fact("call_log_state") == "away"
+    if not away and inbox.is_forwarding():
+        return None
+    waiting, since = inbox.backlog()
+    if not away:
+        return Standstill("", since, waiting, None)
+    since_text, next_text = inbox.fact("call_log_away_since"), inbox.fact("call_log_next_at")
+    return Standstill(
+        inbox.fact("call_log_reason") or "call_log_away",
+        int(since_text) if since_text else None,
+        waiting,
+        int(next_text) if next_text else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

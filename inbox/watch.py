@@ -84,6 +84,7 @@ class CallLogNote:
         self.inbox = inbox
         self._wrong = ""  # the sentence that was logged last, "" while the call log answers
         self._noted_at = -NOTE_EVERY
+        self._away_since = ""  # milliseconds
         self._blocked: tuple[int, str] | None = None  # unknown: what a process before noted
 
     def blocked(self, calls: int, by: str) -> None:
@@ -111,8 +112,16 @@ class CallLogNote:
             if sentence != self._wrong:
                 what = "the inbox cannot be written" if reason == "inbox" else "the call log is away"
                 log.warning("%s, trying again for ever: %s", what, sentence)
-        self._wrong = sentence
-        self._note("away", sentence, reason)
+        self._wrong, at = sentence, now()
+        if not self._away_since:
+            self._away_since = self._known_since() or str(at)
+        self._note("away", sentence, reason, self._away_since, str(at + round(delay * 1000)))
+
+    def _known_since(self) -> str:
+        """When a process before this one saw it go."""
+        with contextlib.suppress(OSError, sqlite3.Error):
+            return self.inbox.fact("call_log_away_since") if self.inbox.fact("call_log_state") == "away" else ""
+        return ""
 
     def answered(self) -> None:
         """It answered: noted unless it was a moment ago, or it was away."""
@@ -120,7 +129,7 @@ class CallLogNote:
             log.info("the call log is back")
         elif time.monotonic() - self._noted_at <= NOTE_EVERY:
             return
-        self._wrong, self._noted_at = "", time.monotonic()
+        self._wrong, self._away_since, self._noted_at = "", "", time.monotonic()
         self._note("ok", "")
 
     def late(self, calls: list[int]) -> None:
@@ -130,13 +139,15 @@ class CallLogNote:
         with contextlib.suppress(OSError, sqlite3.Error):
             self.inbox.trouble(LATE_CHANGE, shown, len(calls))
 
-    def _note(self, state: str, sentence: str, reason: str = "") -> None:
+    def _note(self, state: str, sentence: str, reason: str = "", since: str = "", next_at: str = "") -> None:
         try:
             self.inbox.remember(
                 call_log_state=state,
                 call_log_message=sentence,
                 call_log_reason=reason,
                 call_log_seen_at=str(now()),
+                call_log_away_since=since,
+                call_log_next_at=next_at,
             )
             if reason:
                 self.inbox.trouble(reason, sentence)

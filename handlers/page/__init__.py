@@ -1,6 +1,6 @@
 """The operator page."""
 
-from handlers.page import dead_letters, dialling, finding, recordings, rejecting, setting_up
+from handlers.page import dead_letters, dialling, finding, night, recordings, rejecting, setting_up
 from handlers.page.views import bp
 
-__all__ = ["bp", "dead_letters", "dialling", "finding", "recordings", "rejecting", "setting_up"]
+__all__ = ["bp", "dead_letters", "dialling", "finding", "night", "recordings", "rejecting", "setting_up"]

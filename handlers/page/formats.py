@@ -17,6 +17,7 @@ from handlers.page.dealt_with import open_count
 from inbox import now
 from inbox.judge import DAY
 from inbox.links import hosts_of_provider
+from inbox.state import standstill
 from schemas.fields import host_of, is_of
 
 SHOWN_FOR = 7 * DAY  # a change of a call that had long ended
@@ -41,6 +42,8 @@ def tools() -> dict[str, Any]:
         "operator": operator,
         "dead_count": (lambda: open_count(here.inbox)) if operator else None,
         "running": here.running if operator else None,
+        "standstill": lambda: standstill(here.inbox),
+        "zone": zone,
         "seen": room.seen,
         "link": lambda url: room.link(url) if _is_known(url) else "",
         "preview": shown.preview,
@@ -119,6 +122,13 @@ def grouped(number: str) -> str:
     if len(number) == 11 and number[0] == "7" and number.isdigit():
         return f"+7{WITHOUT_BREAK}{number[1:4]}{WITHOUT_BREAK}{number[4:7]}-{number[7:9]}-{number[9:]}"
     return number
+
+
+def zone() -> str:
+    """Europe/Moscow (UTC+3), the zone of every moment on the page."""
+    here = connector().settings.timezone
+    offset = datetime.now(here).strftime("%z")
+    return f"{here} (UTC{offset[:3].replace('+0', '+').replace('-0', '−')}{':' + offset[3:] if offset[3:] != '00' else ''})"
 
 
 def label(name: str) -> str:

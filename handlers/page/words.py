@@ -149,3 +149,13 @@ WHY = {
     "events_count": "сколько разных событий известно; повторы и прерванная тишина не считаются",
     **dict.fromkeys(("first_event_at", "last_event_at", "updated_at"), _RECEIPT),
 }  # fmt: skip
+
+# Why nothing is forwarded -> the section of docs/operations.md that says what to do.
+RUNBOOK = {
+    "": "ConnectorNothingForwards",
+    "schema_differs": "ConnectorSchemaDiffers",
+    "our_fault": "ConnectorForwardFault",
+    "inbox": "ConnectorInboxNotAccepting",
+    "call_log_away": "ConnectorCallLogAway",
+    "restored": "ConnectorCallLogAway",
+}

@@ -391,6 +391,19 @@ def test_without_a_call_log_the_page_shows_the_inbox(tmp_path: Path):
         assert "Журнал звонков не отвечает" in look(service, "/calls/1").text
         until(lambda: "run pbx-connector db upgrade" in look(service, "/service").text, "the page says what to do")
         assert look(service, "/inbox/1").status_code == 200
+        text = look(service, "/inbox").text
+        assert re.search(r"Журнал звонков недоступен с [\d:. ]+</h2>", text.replace("\u00a0", " "))
+        assert re.search(r"Ничего не теряется: .*>ждут передачи: 1</a>\. Передача стоит, следующая попытка в \d\d:", text)
+        section = re.search(r'href="(/runbook/\w+)"', text)
+        assert section is not None
+        assert "Что делать:" in look(service, section[1]).text
+        assert "Время на странице — Europe/Moscow (UTC+3)." in text
+
+
+def test_every_section_that_a_page_names_is_in_the_runbook(service: Service):
+    for section in russian.RUNBOOK.values():
+        assert "Что делать:" in look(service, f"/runbook/{section}").text
+    assert look(service, "/runbook/none").status_code == 404
 
 
 @pytest.mark.parametrize(
