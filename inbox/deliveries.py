@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from inbox.file import COUNT, TROUBLE, InboxFile, remember
@@ -286,11 +285,22 @@ class Deliveries:
         for page in self.pages("feed = ? AND received_at >= ?", (feed, since), 100):
             yield from page
 
-    def latest(self, feed: str, limit: int) -> list[Stored]:
-        """The newest deliveries of a feed, the oldest of them first, among the newest 20 * limit of all."""
-        last = self._file.connection().execute("SELECT max(id) FROM deliveries").fetchone()[0] or 0
-        found = list(islice(self._stored("feed = ? AND id > ?", (feed, last - 20 * limit), "id DESC"), limit))
-        return found[::-1]
+    def latest(self, feed: str, since: int, limit: int, most_bytes: int) -> Iterator[Stored]:
+        """The newest deliveries of a feed received since a moment, the oldest of them first: `limit` at most, among the
+        newest 20 * limit of all, and no more than so many bytes of bodies."""
+        db = self._file.connection()
+        last = db.execute("SELECT max(id) FROM deliveries").fetchone()[0] or 0
+        rows = db.execute(
+            "SELECT id, length(body) FROM deliveries WHERE id > ? AND feed = ? AND received_at >= ? ORDER BY id DESC LIMIT ?",
+            (last - 20 * limit, feed, since, limit),
+        )
+        first, size = last + 1, 0
+        for id, length in rows:
+            size += length or 0
+            if size > most_bytes:
+                break
+            first = id
+        return self._stored("feed = ? AND id >= ? AND id <= ?", (feed, first, last))
 
     def _stored(
         self, where: str, values: Collection[Any], order: str = "id", source: str = "deliveries"

@@ -7,9 +7,10 @@ only one provider's notifications can have wrong, its module beside this one kno
 
 import re
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -188,7 +189,9 @@ class _Seen:
         delivery, outcome = stored.delivery, stored.outcome
         is_json = text.lstrip("\ufeff \t\r\n")[:1] in ("{", "[")
         dead = outcome.state == DEAD and outcome.reason != UNKNOWN_FEED
-        whole = self.whole(delivery, keys, label, dead)
+        whole = partial(
+            self.whole, delivery, keys, label, dead
+        )  # only where something is to be pasted: it takes its time
         wrong = self.setup.template(text) if self.form.template and is_json else {}
         if "unsubstituted" in wrong:
             self.mark("unsubstituted", Label(route=delivery.route), delivery, (), whole)
@@ -266,13 +269,20 @@ class _Seen:
         self.labels[label] += 1
         return label
 
-    def mark(self, code: str, label: Label, delivery: Delivery, details: Iterable[str] = (), paste: str = "") -> None:
+    def mark(
+        self,
+        code: str,
+        label: Label,
+        delivery: Delivery,
+        details: Iterable[str] = (),
+        paste: Callable[[], str] | None = None,
+    ) -> None:
         if (code, label) not in self.marks:
             self.marks[code, label] = self.kept(Mark(), label)
         self.marks[code, label].add(delivery, details, paste)
 
     def event(
-        self, delivery: Delivery, event: CallEvent, keys: set[str], label: Label, right: Right, whole: str
+        self, delivery: Delivery, event: CallEvent, keys: set[str], label: Label, right: Right, whole: Callable[[], str]
     ) -> None:
         if right.route:
             address = self.setup.feed.address.format(right.route)

@@ -1,7 +1,7 @@
 """Findings of the doctor, and the words in which they are printed."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import parse_qsl
@@ -59,10 +59,10 @@ class Mark:
     paste: str = ""  # the whole template
     right: int = 0  # deliveries of the same notification after the last one, without the fault
 
-    def add(self, delivery: Delivery, details: Iterable[str] = (), paste: str = "") -> None:
+    def add(self, delivery: Delivery, details: Iterable[str] = (), paste: Callable[[], str] | None = None) -> None:
         self.seen, self.last_at, self.delivery, self.right = self.seen + 1, delivery.received_at, delivery.id, 0
         self.details |= dict.fromkeys(list(details)[: 40 - len(self.details)])
-        self.paste = self.paste or paste
+        self.paste = self.paste or (paste() if paste else "")
 
 
 class Advice(NamedTuple):

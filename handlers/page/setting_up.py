@@ -19,7 +19,8 @@ from setup.findings import Finding
 
 LOOKED_AT = 500  # a feed's newest deliveries that the doctor looks at here; `pbx-connector feeds doctor` looks at all
 DAYS = 7
-FRESH_SECONDS = 5  # a worker shows what it has found so long, however many look
+MOST_BYTES = 4_000_000  # of their bodies
+FRESH_SECONDS = 10  # a worker shows what it has found so long, however many look
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +92,13 @@ _reports: dict[tuple[str, str], tuple[float, Report]] = {}  # (inbox, feed) -> w
 def _examined(here: Connector, feed: str) -> Report:
     """What the doctor says of the feed's newest deliveries; one thread looks, at most each FRESH_SECONDS."""
     place = (str(here.inbox.path), feed)
-    with _examining:
-        made, report = _reports.get(place, (-FRESH_SECONDS, Report()))
-        if time.monotonic() - made > FRESH_SECONDS:
+    made, report = _reports.get(place, (-FRESH_SECONDS, Report()))
+    if time.monotonic() - made > FRESH_SECONDS and _examining.acquire(blocking=not report.total):
+        try:
             since = now() - DAYS * DAY
-            newest = [stored for stored in here.inbox.latest(feed, LOOKED_AT) if stored.delivery.received_at >= since]
+            newest = here.inbox.latest(feed, since, LOOKED_AT, MOST_BYTES)
             report = doctor.examine(here.settings.feeds[feed], newest, here.inbox.counters(), since)
             _reports[place] = (time.monotonic(), report)
-        return report
+        finally:
+            _examining.release()
+    return report

@@ -393,7 +393,9 @@ def test_without_a_call_log_the_page_shows_the_inbox(tmp_path: Path):
         assert look(service, "/inbox/1").status_code == 200
         text = look(service, "/inbox").text
         assert re.search(r"Журнал звонков недоступен с [\d:. ]+</h2>", text.replace("\u00a0", " "))
-        assert re.search(r"Ничего не теряется: .*>ждут передачи: 1</a>\. Передача стоит, следующая попытка в \d\d:", text)
+        assert re.search(
+            r"Ничего не теряется: .*>ждут передачи: 1</a>\. Передача стоит, следующая попытка в \d\d:", text
+        )
         section = re.search(r'href="(/runbook/\w+)"', text)
         assert section is not None
         assert "Что делать:" in look(service, section[1]).text
