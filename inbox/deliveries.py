@@ -291,7 +291,8 @@ class Deliveries:
         db = self._file.connection()
         last = db.execute("SELECT max(id) FROM deliveries").fetchone()[0] or 0
         rows = db.execute(
-            "SELECT id, length(body) FROM deliveries WHERE id > ? AND feed = ? AND received_at >= ? ORDER BY id DESC LIMIT ?",
+            "SELECT id, length(body) FROM deliveries WHERE id > ? AND feed = ? AND received_at >= ? "
+            "ORDER BY id DESC LIMIT ?",
             (last - 20 * limit, feed, since, limit),
         )
         first, size = last + 1, 0
