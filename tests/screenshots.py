@@ -22,6 +22,10 @@ SHOTS = (
     ("letter", "/inbox/{broken}", 1280, 740, False),
     ("dead", "/dead", 1280, 600, False),
     ("call", "/calls/{call}", 1280, 700, False),
+    ("call-phone", "/calls/{call}", 390, 844, False),
+    ("calls", "/calls?employee=102", 1280, 700, False),
+    ("setup", "/setup?feed=uis", 1280, 900, False),
+    ("setup-phone", "/setup?feed=uis", 390, 844, True),
 )
 
 

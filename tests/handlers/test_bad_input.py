@@ -386,6 +386,7 @@ def test_the_test_button_is_ignored_with_a_sentence(sqlite_service: Service) -> 
     body = '{"call_session_id":187020303,"virtual_phone_number":79260000001,"start_time":"2016-04-21 10:30:00"}'
     answer = sqlite_service.post("/hs/UIScom/in", body)
     assert (answer.status_code, answer.json()["status"]) == (200, "ignored")
-    assert "virtual_phone_number" in answer.json()["reason"]
+    assert "virtual_phone_number" not in answer.json()["reason"]  # what lacks is named, and this does not
+    assert "call_source" in answer.json()["reason"]
     assert last_stored(sqlite_service, body.encode()).outcome.state == IGNORED
     assert sqlite_service.rows(Calls, provider_call_id="187020303") == []

@@ -301,7 +301,7 @@ def test_understand_again_comes_back_to_where_the_button_was(service: Service):
         until(lambda: service.inbox.delivery(last).outcome.state == DEAD, "it is dead again")  # type: ignore[union-attr]
         answer = press(service, id=str(last), back=back)
         assert (answer.status_code, answer.headers["Location"]) == (303, where)
-    assert "Отправлено на повторный разбор: 1." in look(service, where).text
+    assert "Разобрано заново 1: " in look(service, where).text
 
 
 # ----------------------------------------------------------------------------------------------------- what it says
