@@ -46,7 +46,9 @@ def code() -> Path:
 
 def copy_code(target: Path) -> None:
     """Copy the code to a new directory."""
-    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests", "docs", "data", "bench"))
+    shutil.copytree(
+        ROOT, target, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests", "images", "data", "bench")
+    )
 
 
 def directory(purpose: str, parent: str | None = None) -> Path:
