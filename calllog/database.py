@@ -276,14 +276,15 @@ LAST_DIGITS = 4  # of a client's number that have an index
 def index_last_digits(db: Database) -> None:
     """An index by the last digits of a client's number, which the database keeps itself, whatever release writes: of an
     expression on SQLite, of a generated column on MySQL (MariaDB has no index of an expression). The model has no such
-    column."""
+    column, and SELECT * does not show it where the server knows columns that are invisible."""
     name, index = "client_last_digits", "calls_client_last_digits"
     if on_mysql(db):
         if name not in {column.name for column in db.get_columns("calls")}:
             comment = f"Последние {LAST_DIGITS} цифры номера клиента, для поиска: заполняет сама база"
             db.execute_sql(
                 f"ALTER TABLE calls ADD COLUMN {name} VARCHAR({LAST_DIGITS}) "
-                f"AS (RIGHT(client_number, {LAST_DIGITS})) STORED COMMENT '{comment}'"
+                f"AS (RIGHT(client_number, {LAST_DIGITS})) STORED COMMENT '{comment}' "
+                "/*!80023 INVISIBLE */ /*M!100300 INVISIBLE */"
             )
         if index not in {there.name for there in db.get_indexes("calls")}:
             db.execute_sql(f"CREATE INDEX {index} ON calls ({name})")

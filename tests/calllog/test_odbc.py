@@ -36,6 +36,8 @@ def has(connection: pyodbc.Connection) -> str:
     return "sqlite" if "SQLite" in str(connection.getinfo(pyodbc.SQL_DBMS_NAME)) else "mysql"
 
 
+GENERATED = "client_last_digits"  # by MySQL, for the page's search; no column of the contract's, nor of SELECT *
+
 # ---------------------------------------------------------------------------------------------------------------- types
 
 
@@ -45,6 +47,7 @@ def test_every_column_is_told_as_the_type_length_and_nullability_that_it_is(
 ) -> None:
     name, database = table._meta.table_name, has(connection)
     told = {row.column_name: row for row in connection.cursor().columns(table=name)}
+    told.pop(GENERATED, None)
     described = {column[0]: column for column in connection.execute(f"SELECT * FROM {name}").description}
     assert list(told) == list(described) == list(models.columns(table))
     for field in table._meta.sorted_fields:
@@ -72,6 +75,7 @@ def test_the_tables_are_seen_with_their_russian_comments_on_mariadb(connection: 
     assert {table._meta.table_name for table in models.TABLES} <= set(tables)
     if has(connection) == "mysql":
         told = {row.column_name: row.remarks for row in connection.cursor().columns(table="calls")}
+        assert told.pop(GENERATED)
         assert told == {field.column_name: field.help_text for field in Calls._meta.sorted_fields}
 
 

@@ -427,7 +427,7 @@ def test_what_is_repaired_is_closed(service: Service) -> None:
         call(service)
     found = findings(service, status=0)
     assert {code: (one["closed"], one["right"]) for code, one in found.items()} == {
-        "wrong_url": (True, 12), "quotes": (True, 13), "dead.no_call_id": (True, 12),
+        "wrong_url": (True, 12), "quotes": (True, 13), "dead.no_call_id": (True, 12), "content_type": (True, 12),
     }  # fmt: skip
     post(service, "Завершение звонка", ("{{direction}}", '"{{direction}}"'))
     assert findings(service)["quotes"]["closed"] is False
