@@ -105,6 +105,7 @@ def test_a_kind_of_event_is_on_its_page() -> None:
 STATUS_OF_CODE = {
     "empty": 400, "bad_json": 400, "not_json": 400, "not_object": 400, "too_deep": 400, "not_text": 400,
     "cut_short": 400, "no_call_id": 422, "bad_call_id": 422, "no_event_type": 422, "no_key": 401, "wrong_key": 401,
+    "other_feeds_key": 401, "blanks_in_key": 401,
     "feed_closed": 403, "address_not_allowed": 403, "not_found": 404, "method_not_allowed": 405, "too_large": 413,
     "unavailable": 503,
 }  # fmt: skip
