@@ -149,6 +149,7 @@ def test_after_a_reject_the_call_log_is_what_the_provider_alone_has_told(node: N
     with db.connection_context():
         assert list(rebuild(db, node.inbox, node.settings, since=None, feed=None, dry_run=False))
     assert told(url) == honest
+    assert {stored.delivery.key_hash for stored in node.inbox.stream("mtt", 0)} == {hashed(PROVIDER)}  # for the doctor
     again = take_out(node)
     assert not any(again.values()), again
 
