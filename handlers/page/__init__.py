@@ -1,6 +1,6 @@
 """The operator page."""
 
-from handlers.page import dialling, finding, recordings, rejecting
+from handlers.page import callbacks, dialling, finding, recordings, rejecting, statistics
 from handlers.page.views import bp
 
-__all__ = ["bp", "dialling", "finding", "recordings", "rejecting"]
+__all__ = ["bp", "callbacks", "dialling", "finding", "recordings", "rejecting", "statistics"]

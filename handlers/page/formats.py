@@ -46,6 +46,9 @@ def tools() -> dict[str, Any]:
         "minute": minute,
         "length": length,
         "number": number,
+        "counted": counted,
+        "grouped": grouped,
+        "dialled": dialled,
         "label": label,
         "value": value,
         "late_recent": lambda at: now() - at < SHOWN_FOR,
@@ -105,6 +108,27 @@ def length(seconds: int | None) -> str:
 def number(count: int) -> str:
     """12 345, with a blank that does not break."""
     return f"{count:,}".replace(",", "\u00a0")
+
+
+def counted(count: int, one: str, few: str, many: str) -> str:
+    """«1 человек», «2 человека», «5 человек»."""
+    last, tens = count % 10, count % 100
+    word = one if last == 1 and tens != 11 else few if 2 <= last <= 4 and not 12 <= tens <= 14 else many
+    return f"{number(count)}\u00a0{word}"
+
+
+def grouped(phone: str) -> str:
+    """+7 920 111-96-13 of a Russian number, with blanks that do not break; any other text as it is."""
+    if len(phone) == 11 and phone[0] == "7" and phone.isascii() and phone.isdigit():
+        return f"+7\u00a0{phone[1:4]}\u00a0{phone[4:7]}-{phone[7:9]}-{phone[9:]}"
+    return phone
+
+
+def dialled(phone: str) -> str:
+    """What a telephone dials (`tel:`) of a normalised number: "" for a hidden number or a name."""
+    if not (phone.isascii() and phone.isdigit()):
+        return ""
+    return f"+{phone}" if len(phone) > 10 else phone
 
 
 def label(name: str) -> str:

@@ -1,0 +1,170 @@
+"""What a worker keeps of each day of the call log, so that a page about a month does not read the month again.
+
+A day is right as long as three things hold: the call log is the same one (its incarnation); no call with a change_no above
+the one that the log had when the day was read begins on it; and it has as many calls as then. Whatever is written, by a
+batch or a rebuild, gets a higher change_no; whatever is deleted or begins on another day now (purge, forget, a taken back
+delivery) leaves fewer. No row is written for it and no lock taken.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from itertools import chain
+from typing import NamedTuple
+
+from peewee import Database
+
+from calllog import callbacks, statistics
+from calllog.callbacks import FORMAT, Missed, Outcome
+from calllog.statistics import Figures
+from config import WorkingHours
+
+RINGS = timedelta(hours=4)  # at the longest, before somebody answers: a call of the day before may be talked to today
+
+
+@dataclass(slots=True)
+class Day:
+    """A day as it was read: how many calls it has, its missed ones with what followed each, and its figures if somebody
+    asked for them. `turn` is when it was read, `checked` when it was found to be right still, `looked` when what followed a
+    missed call was."""
+
+    calls: int
+    turn: int
+    checked: int
+    missed: list[Missed]
+    outcomes: list[Outcome | None] = field(default_factory=list)
+    looked: list[int] = field(default_factory=list)
+    figures: Figures | None = None
+
+    @property
+    def followed(self) -> Iterator[tuple[Missed, Outcome]]:
+        """Every missed call with what followed it."""
+        for call, outcome in zip(self.missed, self.outcomes, strict=True):
+            yield call, outcome or Outcome()
+
+
+class Span(NamedTuple):
+    """Days in a row. `unread` of them were not reached in the time that there was: then the rest says nothing yet."""
+
+    days: list[Day]
+    unread: int
+
+    @property
+    def missed(self) -> Iterator[tuple[Missed, Outcome]]:
+        """Every missed call with what followed it."""
+        return chain.from_iterable(day.followed for day in self.days)
+
+
+class Days:
+    """The days that a worker keeps, the latest used."""
+
+    KEPT = 800  # a year and the one before
+    MOST_CHANGES = 200_000  # since the last look; after more (a rebuild, a month's holiday) every day is read anew
+
+    def __init__(self, hours: WorkingHours) -> None:
+        self._hours, self._lock = hours, threading.Lock()
+        self._days: OrderedDict[date, Day] = OrderedDict()
+        self._log, self._position, self._turn = "", 0, 0
+
+    def span(
+        self, db: Database, first: date, last: date, latest: datetime, seconds: float, with_figures: bool = False
+    ) -> Span:
+        """The days from `first` to `last`, as the call log has them now; `latest` as of callbacks.outcomes. After
+        `seconds` it stops reading, and goes on when it is asked again."""
+        with self._lock:
+            until = time.monotonic() + seconds
+            self._turn += 1
+            self._forget_changed(db)
+            wanted = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+            self._forget_fewer(db, wanted)
+            for number, day in enumerate(wanted):
+                if time.monotonic() > until:
+                    return Span([], len(wanted) - number)
+                self._read(db, day, with_figures)
+            days = [self._days[day] for day in wanted]
+            self._follow(db, days, latest)
+            while len(self._days) > max(self.KEPT, len(wanted)):
+                self._days.popitem(last=False)
+            return Span(days, 0)
+
+    # ------------------------------------------------------------------------------------------- what is not right now
+
+    def _forget_changed(self, db: Database) -> None:
+        position, log = db.execute_sql("SELECT change_no, incarnation FROM change_counter WHERE id = 1").fetchone()
+        if log != self._log or not 0 <= position - self._position <= self.MOST_CHANGES:
+            self._days.clear()
+        elif position > self._position and self._days:
+            sql = f"SELECT DISTINCT SUBSTR(started_at, 1, 10) FROM calls WHERE change_no > {db.param}"
+            for (day,) in db.execute_sql(sql, (self._position,)).fetchall():
+                self._days.pop(date.fromisoformat(day), None)
+        self._log, self._position = log, position
+
+    def _forget_fewer(self, db: Database, wanted: list[date]) -> None:
+        kept = [day for day in wanted if day in self._days]
+        for run in _runs(kept):
+            if _count(db, run[0], run[-1]) != sum(self._days[day].calls for day in run):
+                for day in run:
+                    if _count(db, day, day) != self._days[day].calls:
+                        del self._days[day]
+
+    # ----------------------------------------------------------------------------------------------------- what is read
+
+    def _read(self, db: Database, day: date, with_figures: bool) -> None:
+        there = self._days.get(day)
+        if there is None:
+            since = datetime.combine(day, datetime.min.time())
+            calls = _count(
+                db, day, day
+            )  # before the rest: a call that is deleted in between is missed at the next check
+            missed = callbacks.missed_between(db, since, since + timedelta(days=1))
+            there = Day(calls, self._turn, self._turn, missed, [None] * len(missed), [0] * len(missed))
+            self._days[day] = there
+        there.checked = self._turn
+        if with_figures and there.figures is None:
+            there.figures = statistics.figures(db, day, self._hours)
+        self._days.move_to_end(day)
+
+    def _follow(self, db: Database, days: list[Day], latest: datetime) -> None:
+        """Ask what followed each missed call of which it may be something else by now."""
+        stale = [(day, at) for day in days for at in range(len(day.missed)) if self._is_stale(day, at)]
+        found = callbacks.outcomes(db, [day.missed[at] for day, at in stale], latest)
+        for (day, at), outcome in zip(stale, found, strict=True):
+            day.outcomes[at], day.looked[at] = outcome, self._turn
+
+    def _is_stale(self, day: Day, at: int) -> bool:
+        """A talk settles a missed call for good as long as no day from the one to the other was read again."""
+        outcome = day.outcomes[at]
+        if outcome is None or outcome.talk is None:
+            return outcome is None or not day.missed[at].hidden
+        one, last = (day.missed[at].started_at - RINGS).date(), max(outcome.talk.at, outcome.talk.started_at).date()
+        one = min(one, outcome.talk.started_at.date())
+        while one <= last:
+            between = self._days.get(one)
+            if between is None or between.checked < self._turn or between.turn > day.looked[at]:
+                return True
+            one += timedelta(days=1)
+        return False
+
+
+def _runs(days: Iterable[date]) -> Iterator[list[date]]:
+    """Days that follow each other, together."""
+    run: list[date] = []
+    for day in days:
+        if run and day - run[-1] != timedelta(days=1):
+            yield run
+            run = []
+        run.append(day)
+    if run:
+        yield run
+
+
+def _count(db: Database, first: date, last: date) -> int:
+    """How many calls begin on these days: read from the index alone."""
+    sql = f"SELECT COUNT(*) FROM calls WHERE started_at >= {db.param} AND started_at < {db.param}"
+    midnight = datetime.min.time()
+    since, until = datetime.combine(first, midnight), datetime.combine(last + timedelta(days=1), midnight)
+    found: int = db.execute_sql(sql, (since.strftime(FORMAT), until.strftime(FORMAT))).fetchone()[0]
+    return found
