@@ -101,9 +101,10 @@ def moment_of(text: str, at_end: bool = False) -> datetime | None:
     """A day (its beginning, or end) or a minute as an address has it, None for what is neither."""
     for form, length in (("%Y-%m-%d", timedelta(days=1)), ("%Y-%m-%dT%H:%M", timedelta())):
         try:
-            return datetime.strptime(text, form) + (length if at_end else timedelta())  # noqa: DTZ007 - wall clock
-        except (ValueError, OverflowError):
+            found = datetime.strptime(text, form)  # noqa: DTZ007 - wall clock
+        except ValueError:
             continue
+        return found + (length if at_end else timedelta()) if 1970 < found.year < 9999 else None
     return None
 
 
@@ -114,7 +115,7 @@ def _question(now: datetime, last: datetime) -> Question:
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     until = until or last + timedelta(seconds=1)
     since = since or min(midnight, until) - timedelta(days=DAYS - 1)
-    since = max(since, until - timedelta(days=MOST_DAYS)) if since.year < 9999 else midnight
+    since = max(since, until - timedelta(days=MOST_DAYS))
     states = CHOICES.get(fields["state"], OPEN)
     return Question(
         Asked(since, max(since, until), phone(fields["line"]), WORKING.get(fields["hours"]), states), fields, wrong

@@ -245,6 +245,8 @@ def test_no_page_is_wider_than_its_screen(width: int, service: Service, browser:
     service.post(IN, json.dumps({"call_session_id": 777, "direction": "in", "scenario_name": "Ж" * 255}))
     service.post(IN, "W" * 3000)
     for path in (
+        "/callbacks",
+        "/statistics",
         "/service",
         "/calls",
         f"/calls/{call['id']}",
@@ -261,7 +263,7 @@ def test_no_page_is_wider_than_its_screen(width: int, service: Service, browser:
 
 
 def test_the_keyboard_reaches_everything_and_everything_has_a_name(service: Service, browser: Browser):
-    for path in ("/service", "/calls", "/inbox", "/dead"):
+    for path in ("/callbacks", "/statistics", "/service", "/calls", "/inbox", "/dead"):
         browser.get(service.url + path)
         assert len(browser.find_elements(By.TAG_NAME, "h1")) == 1
         nameless = browser.execute_script(
@@ -395,6 +397,7 @@ def test_nothing_that_is_sent_is_executed_and_all_of_it_is_seen(attack: str, bro
         assert {DEAD, FORWARDED} <= states
         told = ""
         paths = [
+            "/callbacks?since=2020-01-01&state=all",
             "/service",
             "/calls",
             "/inbox",
