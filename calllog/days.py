@@ -80,9 +80,10 @@ class Days:
             self._forget_changed(db)
             wanted = [first + timedelta(days=number) for number in range((last - first).days + 1)]
             self._forget_fewer(db, wanted)
-            for number, day in enumerate(wanted):
-                if time.monotonic() > until:
-                    return Span([], len(wanted) - number)
+            unread = [day for day in wanted if not self._has(day, with_figures)]
+            for number, day in enumerate(unread):
+                if number and time.monotonic() > until:  # at least one a question, or it would never end
+                    return Span([], len(unread) - number)
                 self._read(db, day, with_figures)
             days = [self._days[day] for day in wanted]
             self._follow(db, days, latest)
@@ -112,6 +113,15 @@ class Days:
 
     # ----------------------------------------------------------------------------------------------------- what is read
 
+    def _has(self, day: date, with_figures: bool) -> bool:
+        """Whether the day is there, as far as it is wanted; it is right: this look has checked it."""
+        there = self._days.get(day)
+        if there is None:
+            return False
+        there.checked = self._turn
+        self._days.move_to_end(day)
+        return not with_figures or there.figures is not None
+
     def _read(self, db: Database, day: date, with_figures: bool) -> None:
         there = self._days.get(day)
         if there is None:
@@ -122,10 +132,8 @@ class Days:
             missed = callbacks.missed_between(db, since, since + timedelta(days=1))
             there = Day(calls, self._turn, self._turn, missed, [None] * len(missed), [0] * len(missed))
             self._days[day] = there
-        there.checked = self._turn
-        if with_figures and there.figures is None:
+        if with_figures:
             there.figures = statistics.figures(db, day, self._hours)
-        self._days.move_to_end(day)
 
     def _follow(self, db: Database, days: list[Day], latest: datetime) -> None:
         """Ask what followed each missed call of which it may be something else by now."""
