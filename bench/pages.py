@@ -60,7 +60,7 @@ def enliven(url: str, rows: int) -> None:
             f"SELECT id, id, '105', '105', started_at, answered_at, ended_at FROM calls WHERE {recent} "
             "AND direction = 'in'",
         ):
-            db.execute_sql(sql)
+            db.execute_sql(sql.replace("%", "%%") if on_mysql(db) else sql)
         if on_mysql(db):
             db.execute_sql("ANALYZE TABLE calls, call_legs")
 

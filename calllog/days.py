@@ -10,7 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import chain
 from typing import NamedTuple
@@ -28,15 +28,13 @@ RINGS = timedelta(hours=4)  # at the longest, before somebody answers: a call of
 @dataclass(slots=True)
 class Day:
     """A day as it was read: how many calls it has, its missed ones with what followed each, and its figures if somebody
-    asked for them. `turn` is when it was read, `checked` when it was found to be right still, `looked` when what followed a
-    missed call was."""
+    asked for them. `outcomes` has None where nobody has looked, or where it may be something else by now; `rests_on` the
+    last day that an outcome rests on, None where it is that nothing followed."""
 
     calls: int
-    turn: int
-    checked: int
     missed: list[Missed]
-    outcomes: list[Outcome | None] = field(default_factory=list)
-    looked: list[int] = field(default_factory=list)
+    outcomes: list[Outcome | None]
+    rests_on: list[date | None]
     figures: Figures | None = None
 
     @property
@@ -67,7 +65,7 @@ class Days:
     def __init__(self, hours: WorkingHours) -> None:
         self._hours, self._lock = hours, threading.Lock()
         self._days: OrderedDict[date, Day] = OrderedDict()
-        self._log, self._position, self._turn = "", 0, 0
+        self._log, self._position = "", 0
 
     def span(
         self, db: Database, first: date, last: date, latest: datetime, seconds: float, with_figures: bool = False
@@ -76,7 +74,6 @@ class Days:
         `seconds` it stops reading, and goes on when it is asked again."""
         with self._lock:
             until = time.monotonic() + seconds
-            self._turn += 1
             self._forget_changed(db)
             wanted = [first + timedelta(days=number) for number in range((last - first).days + 1)]
             self._forget_fewer(db, wanted)
@@ -85,8 +82,8 @@ class Days:
                 if number and time.monotonic() > until:  # at least one a question, or it would never end
                     return Span([], len(unread) - number)
                 self._read(db, day, with_figures)
+            self._follow(db, wanted, latest)
             days = [self._days[day] for day in wanted]
-            self._follow(db, days, latest)
             while len(self._days) > max(self.KEPT, len(wanted)):
                 self._days.popitem(last=False)
             return Span(days, 0)
@@ -98,9 +95,11 @@ class Days:
         if log != self._log or not 0 <= position - self._position <= self.MOST_CHANGES:
             self._days.clear()
         elif position > self._position and self._days:
-            sql = f"SELECT DISTINCT SUBSTR(started_at, 1, 10) FROM calls WHERE change_no > {db.param}"
-            for (day,) in db.execute_sql(sql, (self._position,)).fetchall():
-                self._days.pop(date.fromisoformat(day), None)
+            sql = f"SELECT DISTINCT SUBSTR(started_at, 1, 10), client_number FROM calls WHERE change_no > {db.param}"
+            found = db.execute_sql(sql, (self._position,)).fetchall()
+            for day in {day for day, _ in found}:
+                self._forget(date.fromisoformat(day))
+            self._doubt_open({client for _, client in found})
         self._log, self._position = log, position
 
     def _forget_fewer(self, db: Database, wanted: list[date]) -> None:
@@ -109,16 +108,32 @@ class Days:
             if _count(db, run[0], run[-1]) != sum(self._days[day].calls for day in run):
                 for day in run:
                     if _count(db, day, day) != self._days[day].calls:
-                        del self._days[day]
+                        self._forget(day)
+
+    def _forget(self, changed: date) -> None:
+        """The day, and every outcome that may rest on it: a talk settles a missed call for good as long as no day from the
+        one to the other changes."""
+        self._days.pop(changed, None)
+        for at, day in self._days.items():
+            if at <= changed + timedelta(days=1):
+                for number, last in enumerate(day.rests_on):
+                    if last is not None and last >= changed:
+                        day.outcomes[number] = None
+
+    def _doubt_open(self, clients: set[str]) -> None:
+        """Outcomes without a talk, of clients of whom something was written."""
+        for day in self._days.values():
+            for number, outcome in enumerate(day.outcomes):
+                if outcome is not None and outcome.talk is None and day.missed[number].client_number in clients:
+                    day.outcomes[number] = None
 
     # ----------------------------------------------------------------------------------------------------- what is read
 
     def _has(self, day: date, with_figures: bool) -> bool:
-        """Whether the day is there, as far as it is wanted; it is right: this look has checked it."""
+        """Whether the day is there, as far as it is wanted."""
         there = self._days.get(day)
         if there is None:
             return False
-        there.checked = self._turn
         self._days.move_to_end(day)
         return not with_figures or there.figures is not None
 
@@ -130,31 +145,32 @@ class Days:
                 db, day, day
             )  # before the rest: a call that is deleted in between is missed at the next check
             missed = callbacks.missed_between(db, since, since + timedelta(days=1))
-            there = Day(calls, self._turn, self._turn, missed, [None] * len(missed), [0] * len(missed))
-            self._days[day] = there
+            self._forget(day)  # nobody watched it until now
+            there = self._days[day] = Day(calls, missed, [None] * len(missed), [None] * len(missed))
         if with_figures:
             there.figures = statistics.figures(db, day, self._hours)
 
-    def _follow(self, db: Database, days: list[Day], latest: datetime) -> None:
-        """Ask what followed each missed call of which it may be something else by now."""
-        stale = [(day, at) for day in days for at in range(len(day.missed)) if self._is_stale(day, at)]
-        found = callbacks.outcomes(db, [day.missed[at] for day, at in stale], latest)
-        for (day, at), outcome in zip(stale, found, strict=True):
-            day.outcomes[at], day.looked[at] = outcome, self._turn
+    def _follow(self, db: Database, wanted: list[date], latest: datetime) -> None:
+        """Ask what followed each missed call of which it is not known, or of which it rests on days that nobody has checked
+        now."""
+        first = datetime.combine(wanted[0], datetime.min.time()) + RINGS
+        stale = [
+            (day, number)
+            for day in (self._days[at] for at in wanted)
+            for number, last in enumerate(day.rests_on)
+            if day.outcomes[number] is None
+            or (last is not None and (last > wanted[-1] or day.missed[number].started_at < first))
+        ]
+        found = callbacks.outcomes(db, [day.missed[number] for day, number in stale], latest)
+        for (day, number), outcome in zip(stale, found, strict=True):
+            day.outcomes[number], day.rests_on[number] = outcome, _rests_on(day.missed[number], outcome)
 
-    def _is_stale(self, day: Day, at: int) -> bool:
-        """A talk settles a missed call for good as long as no day from the one to the other was read again."""
-        outcome = day.outcomes[at]
-        if outcome is None or outcome.talk is None:
-            return outcome is None or not day.missed[at].hidden
-        one, last = (day.missed[at].started_at - RINGS).date(), max(outcome.talk.at, outcome.talk.started_at).date()
-        one = min(one, outcome.talk.started_at.date())
-        while one <= last:
-            between = self._days.get(one)
-            if between is None or between.checked < self._turn or between.turn > day.looked[at]:
-                return True
-            one += timedelta(days=1)
-        return False
+
+def _rests_on(call: Missed, outcome: Outcome) -> date | None:
+    calls = [outcome.talk] if outcome.talk else outcome.attempts
+    if any(other.started_at < call.started_at - RINGS for other in calls):
+        return date.max  # of a day that is not looked at for it: never for good
+    return max((max(other.at, other.started_at).date() for other in calls), default=None)
 
 
 def _runs(days: Iterable[date]) -> Iterator[list[date]]:
