@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import date, datetime, time, timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any
@@ -113,6 +114,79 @@ def _hosts(text: str) -> tuple[str, ...]:
     return hosts
 
 
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+WEEK_MINUTES = 7 * 24 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingHours:
+    """When somebody is there to answer: minutes of the week from Monday 0:00, wall clock of TIMEZONE, as spans that are in
+    order and do not touch."""
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+    def __str__(self) -> str:
+        return self.text
+
+    def open_at(self, at: datetime) -> bool:
+        """Whether somebody is there at this moment of the wall clock."""
+        minute = _minute_of_week(at)
+        return any(begin <= minute < end for begin, end in self.spans)
+
+    def on(self, day: date) -> list[tuple[datetime, datetime]]:
+        """The spans of one day, wall clock."""
+        midnight, first = datetime.combine(day, time()), 1440 * day.weekday()
+        parts = [(max(begin, first), min(end, first + 1440)) for begin, end in self.spans]
+        return [
+            (midnight + timedelta(minutes=begin - first), midnight + timedelta(minutes=end - first))
+            for begin, end in parts
+            if begin < end
+        ]
+
+    def last_closed(self, now: datetime) -> tuple[datetime, datetime | None] | None:
+        """When nobody was there last: from, to; to None while it lasts. None where somebody always is."""
+        if self.spans == ((0, WEEK_MINUTES),):
+            return None
+        opened: datetime | None = None
+        for back in range(9):  # a week and its ends
+            for begin, end in reversed(self.on((now - timedelta(days=back)).date())):
+                if begin > now:
+                    continue
+                if end <= now and opened != end:  # nobody is there after it
+                    return end, opened
+                opened = begin
+        return None
+
+
+def _minute_of_week(at: datetime) -> int:
+    return 1440 * at.weekday() + 60 * at.hour + at.minute
+
+
+def _hours(text: str) -> WorkingHours:
+    wrong = ValueError("must be spans such as mon-fri 9:00-18:00, sat 10:00-15:00 (without days: every day)")
+    there: set[int] = set()
+    for part in _split(text.lower()):
+        found = re.fullmatch(r"(?:([a-z]{3})(?:-([a-z]{3}))? +)?(\d\d?):(\d\d) ?- ?(\d\d?):(\d\d)", part)
+        if not found or not {found[1] or "mon", found[2] or "mon"} <= {*WEEKDAYS}:
+            raise wrong
+        begin, end = int(found[3]) * 60 + int(found[4]), int(found[5]) * 60 + int(found[6])
+        if begin >= 1440 or end > 1440 or begin == end or int(found[4]) > 59 or int(found[6]) > 59:
+            raise wrong
+        first = WEEKDAYS.index(found[1]) if found[1] else 0
+        last = WEEKDAYS.index(found[2] or found[1]) if found[1] else 6
+        for day in range(first, last + 1 if first <= last else last + 8):
+            at = 1440 * day
+            minutes = range(at + begin, at + end + (0 if begin < end else 1440))  # past midnight
+            there |= {minute % WEEK_MINUTES for minute in minutes}
+    if not there:
+        raise wrong
+    edges = sorted(minute for minute in there if minute - 1 not in there)
+    return WorkingHours(
+        text, tuple((at, next(m for m in range(at, at + WEEK_MINUTES + 1) if m not in there)) for at in edges)
+    )
+
+
 def _address(text: str) -> str:
     host, _, port = text.rpartition(":")
     if text.startswith("unix:/") or (host and port.isascii() and port.isdigit() and int(port[:6]) < 65536):
@@ -177,6 +251,7 @@ class Settings:
     operator_password: str = setting("", secret=True)
     timezone: ZoneInfo = setting("Europe/Moscow", _zone)
     max_body_bytes: int = setting("262144", _whole(1024, 16_777_216))
+    working_hours: WorkingHours = setting("9:00-20:00", _hours)
     settle_seconds: int = setting("60", _whole(1))
     expire_hours: int = setting("4", _whole(1))
     trusted_proxies: tuple[Network, ...] = setting("127.0.0.1, ::1", _networks)

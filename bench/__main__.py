@@ -19,6 +19,7 @@ import psutil
 from bench import measures
 from bench.cards import cards
 from bench.measures import Bench, timed
+from bench.pages import pages
 from bench.report import Line, verdicts
 from bench.targets import THREADS, WORKERS
 from tests.rig.needs import PATH
@@ -31,6 +32,7 @@ MEASURES: dict[str, Callable[[Bench], list[Line]]] = {
     "cards": cards,
     "latency": measures.latency,
     "large": measures.large,
+    "pages": pages,
     "memory": measures.memory,
 }
 PROGRAMS = {"wrk": "wrk", "nginx": "nginx-light", "mariadbd": "mariadb-server", "cc": "gcc"}

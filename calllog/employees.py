@@ -15,9 +15,11 @@ from peewee import SQL, Database, fn
 from calllog.contacts import delete_rows, put_rows, rows_page
 from calllog.database import on_mysql, transaction
 from models import Calls, Employees
+from schemas.event import VOID
 
 DAYS, CONSISTENT_DAYS = 30, 3  # looked at, and on how many of them a number or id must have been shown
 SEARCHED = 10_000  # calls that a proposal rests on: the newest
+OTHERS = 3  # numbers and ids that are named beside the newest
 COLUMNS = (Employees.employee_ext, Employees.employee_number, Employees.provider_employee_id, Employees.employee_name)
 
 
@@ -52,6 +54,16 @@ def store_employees(db: Database, employees: Sequence[Employee], at: datetime) -
         put_rows(db, Employees.employee_ext, [employee._asdict() for employee in employees], at)
 
 
+def confirm_employee(db: Database, ext: str, number: str, id: str, at: datetime) -> None:
+    """Write what the page showed of an extension, as `store_employees` does; its name stays as 1C wrote it."""
+    with transaction(db):
+        names = Employees.select(Employees.employee_name).where(Employees.employee_ext == ext)
+        (name,) = next(
+            iter(names.order_by(Employees.updated_at.desc(), Employees.id.desc()).tuples().execute(db)), ("",)
+        )
+        put_rows(db, Employees.employee_ext, [Employee(ext, number, id, name or "")._asdict()], at)
+
+
 def employees_page(db: Database, exts: Sequence[str], after: int, limit: int) -> list[dict[str, Any]]:
     """Rows of `employees` by id, after that one; with extensions those of them."""
     return rows_page(db, Employees.employee_ext, exts, after, limit)
@@ -67,21 +79,23 @@ def delete_employees(db: Database, exts: Sequence[str]) -> int:
 
 class Proposal(NamedTuple):
     """What recent calls show of an extension, and what the table says of it (both "" where it has no row). `number`, `id`:
-    the newest that was shown, on so many days; `several`: others were shown too."""
+    the newest that was shown, on so many days; `others`: (what was shown too, on how many days), of most days first."""
 
     ext: str
     number: str
     id: str
     days: int
-    several: bool
+    others: tuple[tuple[str, int], ...]
     number_now: str = ""
     id_now: str = ""
 
 
 def proposals(db: Database, limit: int = 50) -> list[Proposal]:
-    """Extensions that the newest calls show otherwise than the table has them, at most `limit`, by extension."""
+    """Extensions that the newest calls show otherwise than the table has them, at most `limit`. Those of which something
+    was shown on most days come first: nobody hides one by claiming many within a day."""
     order = Calls.id if on_mysql(db) else SQL("rowid")  # rowid is in every index of SQLite, id is not (models.Key)
-    newest = Calls.select().order_by(order.desc()).limit(SEARCHED).alias("newest")
+    there = Calls.select().where(Calls.disposition != VOID)  # not what was rejected
+    newest = there.order_by(order.desc()).limit(SEARCHED).alias("newest")
     shown = _shown(db, newest, newest.c)
     known = {row[0].strip(): row[1:3] for row in Employees.select(*COLUMNS).tuples().execute(db)}
     found = []
@@ -89,7 +103,7 @@ def proposals(db: Database, limit: int = 50) -> list[Proposal]:
         number, id = known.get(one.ext, ("", ""))
         if (one.number and one.number != number) or (one.id and one.id != id):
             found.append(one._replace(number_now=number, id_now=id))
-    return found[:limit]
+    return sorted(found, key=lambda one: (-max(one.days, *(days for _, days in one.others), 0), one.ext))[:limit]
 
 
 def take_over(db: Database) -> int:
@@ -104,7 +118,7 @@ def take_over(db: Database) -> int:
     sure = [
         Employee(one.ext, one.number, one.id)
         for one in _shown(db, chosen, chosen.c)
-        if not one.several and one.days >= CONSISTENT_DAYS
+        if not one.others and one.days >= CONSISTENT_DAYS
     ]
     for start in range(0, len(sure), 500):
         put_rows(db, Employees.employee_ext, [one._asdict() for one in sure[start : start + 500]], at)
@@ -141,4 +155,5 @@ def _proposal(ext: str, told: Iterable[tuple[str, str, str, int]]) -> Proposal |
         return None
     number, id = next(reversed(numbers), ""), next(reversed(ids), "")
     fewest = min(len(of[value]) for value, of in ((number, numbers), (id, ids)) if value)
-    return Proposal(ext, number, id, fewest, len(numbers) > 1 or len(ids) > 1)
+    others = [(value, len(days)) for of in (numbers, ids) for value, days in of.items() if value not in (number, id)]
+    return Proposal(ext, number, id, fewest, tuple(sorted(others, key=lambda other: -other[1])[:OTHERS]))

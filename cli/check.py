@@ -161,7 +161,10 @@ def _check_employees(settings: Settings) -> str:
         found = employees.proposals(db)
     if not found:
         return "as recent calls show them"
-    shown = [f"{one.ext!r}: {one.number!r}, id {one.id!r}" for one in found]
+    shown = [
+        f"{one.ext!r}: {one.number!r}, id {one.id!r}, days: {one.days}{', others too' if one.others else ''}"
+        for one in found
+    ]
     return f"recent calls show {len(found)} extensions otherwise; confirm them at /click-to-call: {'; '.join(shown)}"
 
 

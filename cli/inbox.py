@@ -15,6 +15,7 @@ from inbox import DEAD, FORGOTTEN, FORWARDED, IGNORED, RECEIVED, REJECTED, Store
 from schemas.reading import Delivery
 from upkeep import reject
 
+SHOWN = 200  # senders
 STATES = click.Choice((RECEIVED, FORWARDED, IGNORED, DEAD))
 
 command = AppGroup("inbox", help="Deliveries as they were received.")
@@ -145,7 +146,9 @@ def inbox_reject(feed: str, since: datetime, until: datetime, address: str, key_
     if not senders and feed not in settings.feeds:
         raise Stop(f"there is no feed {feed}")
     if not yes:
-        terminal.table(senders, ("address", "key", "state", "reason", "deliveries"))
+        terminal.table(senders[:SHOWN], ("address", "key", "state", "reason", "deliveries"))
+        if len(senders) > SHOWN:
+            terminal.echo(f"and {len(senders) - SHOWN} lines more, of fewer deliveries each")
         count = sum(sender.size for sender in senders if sender.reason not in (FORGOTTEN, REJECTED))
         terminal.echo(f"{count} deliveries would be rejected, nothing is yet: --yes does it")
         return

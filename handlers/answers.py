@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from calllog.asking import Desk
 from calllog.changes import LatestChanges
+from calllog.days import Days
 from config import Settings
 from forwarder import Forwarder
 from inbox import IGNORED, Inbox, Outcome
@@ -31,6 +32,7 @@ class Connector:
     def __init__(self, settings: Settings, inbox: Inbox, forwarder: "Forwarder", desk: Desk, running: Running) -> None:
         self.settings, self.inbox, self.forwarder, self.desk = settings, inbox, forwarder, desk
         self.running = running
+        self.days = Days(settings.working_hours)
         self.latest_changes, self.probe = LatestChanges(desk), Probe(settings, inbox)
         self.questions = {feed: MinuteLimit(settings.contact_questions_minute) for feed in settings.feeds}
 

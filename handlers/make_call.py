@@ -17,7 +17,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from calllog.asking import Away
 from calllog.employees import employee
-from config import RUSSIAN, SHORT
+from config import RUSSIAN, SHORT, Settings
 from handlers.access import api_refusal, client_address, sender
 from handlers.answers import Connector, answer, connector, refusal
 from handlers.webhook import log
@@ -61,9 +61,12 @@ class Result(NamedTuple):
 def make_call() -> Response:
     """Place a call, once for each request_id."""
     stranger = api_refusal()
-    if stranger is not None:
-        return stranger
-    order = _order()
+    return place(_order()) if stranger is None else stranger
+
+
+def place(order: dict[str, Any]) -> Response:
+    """Place the call that is ordered, with all of Order's fields; the answer as 1C gets it. Aborts with one where the
+    order is refused."""
     if not _places.acquire(blocking=False):
         return refusal(
             503, "busy", "Два звонка уже набираются: повторите через несколько секунд.", {"Retry-After": "5"}
@@ -283,3 +286,9 @@ def _uis_employee(here: Connector, order: dict[str, Any]) -> tuple[str, str]:
 
 
 DIALS: dict[str, Callable[[Connector, dict[str, Any]], Dial]] = {"uis": _uis, "xvb": _xvb}
+
+
+def ready(settings: Settings) -> list[str]:
+    """The providers that are set up to place a call."""
+    found = {"uis": settings.uis_api_token, "xvb": settings.xvb_url and settings.xvb_token}
+    return [name for name, is_set in found.items() if is_set]

@@ -281,8 +281,9 @@ class Deliveries:
             yield page
 
     def stream(self, feed: str, since: int) -> Iterator[Stored]:
-        """Every stored delivery of a feed received since the moment (milliseconds), the oldest first, a page in memory."""
-        for page in self.pages("feed = ? AND received_at >= ?", (feed, since), 100):
+        """Every stored delivery of a feed received since the moment (milliseconds) that is not rejected, the oldest first,
+        a page in memory."""
+        for page in self.pages("feed = ? AND received_at >= ? AND reason <> ?", (feed, since, REJECTED), 100):
             yield from page
 
     def latest(self, feed: str, since: int, limit: int, most_bytes: int) -> Iterator[Stored]:

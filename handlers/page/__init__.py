@@ -1,6 +1,27 @@
 """The operator page."""
 
-from handlers.page import dead_letters, dialling, finding, night, recordings, rejecting, setting_up
+from handlers.page import (
+    callbacks,
+    dead_letters,
+    dialling,
+    finding,
+    night,
+    recordings,
+    rejecting,
+    setting_up,
+    statistics,
+)
 from handlers.page.views import bp
 
-__all__ = ["bp", "dead_letters", "dialling", "finding", "night", "recordings", "rejecting", "setting_up"]
+__all__ = [
+    "bp",
+    "callbacks",
+    "dead_letters",
+    "dialling",
+    "finding",
+    "night",
+    "recordings",
+    "rejecting",
+    "setting_up",
+    "statistics",
+]

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from flask import Response, render_template, request, url_for
 
-from calllog.employees import Employee, proposals, store_employees
+from calllog.employees import confirm_employee, proposals
 from handlers.answers import connector
 from handlers.page.guard import sentence
 from handlers.page.views import LAST_ID, ask, bp
@@ -33,7 +33,7 @@ def confirm() -> Response:
     if not 0 < len(ext) <= 32 or len(number) > 64 or len(id) > 18 or not (number or id) or (id and not id.isdecimal()):
         return sentence(400, "Не записано", "Добавочный, номер или идентификатор не такие, как их показывает страница.")
     at = datetime.now(connector().settings.timezone).replace(tzinfo=None, microsecond=0)
-    _, away = ask(store_employees, [Employee(ext, phone(number)[:32], id)], at)
+    _, away = ask(confirm_employee, ext, phone(number)[:32], id, at)
     if away:
         return sentence(503, "Журнал звонков не отвечает", "Не записано: повторите, когда он ответит.")
     log.info("the operator page: what extension %r stands for was confirmed", ext)

@@ -51,7 +51,9 @@ def tools() -> dict[str, Any]:
         "minute": minute,
         "length": length,
         "number": number,
+        "counted": counted,
         "grouped": grouped,
+        "dialled": dialled,
         "label": label,
         "value": value,
         "late_recent": lambda at: now() - at < SHOWN_FOR,
@@ -117,18 +119,32 @@ def number(count: int) -> str:
     return f"{count:,}".replace(",", WITHOUT_BREAK)
 
 
-def grouped(number: str) -> str:
-    """+7 920 111-96-13, as people write it; any other number as it is."""
-    if len(number) == 11 and number[0] == "7" and number.isdigit():
-        return f"+7{WITHOUT_BREAK}{number[1:4]}{WITHOUT_BREAK}{number[4:7]}-{number[7:9]}-{number[9:]}"
-    return number
-
-
 def zone() -> str:
     """Europe/Moscow (UTC+3), the zone of every moment on the page."""
     here = connector().settings.timezone
     offset = datetime.now(here).strftime("%z")
     return f"{here} (UTC{offset[:3].replace('+0', '+').replace('-0', '−')}{':' + offset[3:] if offset[3:] != '00' else ''})"
+
+
+def counted(count: int, one: str, few: str, many: str) -> str:
+    """«1 человек», «2 человека», «5 человек»."""
+    last, tens = count % 10, count % 100
+    word = one if last == 1 and tens != 11 else few if 2 <= last <= 4 and not 12 <= tens <= 14 else many
+    return f"{number(count)}\u00a0{word}"
+
+
+def grouped(phone: str) -> str:
+    """+7 920 111-96-13 of a Russian number, with blanks that do not break; any other text as it is."""
+    if len(phone) == 11 and phone[0] == "7" and phone.isascii() and phone.isdigit():
+        return f"+7\u00a0{phone[1:4]}\u00a0{phone[4:7]}-{phone[7:9]}-{phone[9:]}"
+    return phone
+
+
+def dialled(phone: str) -> str:
+    """What a telephone dials (`tel:`) of a normalised number: "" for a hidden number or a name."""
+    if not (phone.isascii() and phone.isdigit()):
+        return ""
+    return f"+{phone}" if len(phone) > 10 else phone
 
 
 def label(name: str) -> str:

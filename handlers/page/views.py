@@ -95,7 +95,7 @@ def latest(here: Connector) -> datetime:
 @bp.get("/")
 def index() -> Response:
     """The page that a person lands on."""
-    return Response(status=302, headers={"Location": url_for("page.service")})
+    return Response(status=302, headers={"Location": url_for("page.call_back")})
 
 
 @bp.get("/service")

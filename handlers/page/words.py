@@ -28,6 +28,14 @@ RESULTS = {
     "missed": "никто не ответил (входящий)",
 }
 
+# What became of a client whose call was missed (calllog/callbacks.py).
+CALLBACKS = {
+    "waiting": "не перезвонили",
+    "tried": "не дозвонились",
+    "called_back": "перезвонили",
+    "got_through": "дозвонился сам",
+}
+
 REASONS = {
     "": "не названа",
     "normal": "обычное завершение",

@@ -35,7 +35,7 @@ MUTATIONS = [
     {
         "name": "DR05-several-numbers-are-taken-over",
         "file": "calllog/employees.py",
-        "old": "if not one.several and one.days >= CONSISTENT_DAYS",
+        "old": "if not one.others and one.days >= CONSISTENT_DAYS",
         "new": "if one.days >= CONSISTENT_DAYS",
         "tests": [f"{CALL}::test_the_upgrade_takes_over_once_what_the_log_shows_consistently"],
     },

@@ -1,7 +1,8 @@
 // Asks for this very page every few seconds and puts in what changed, leaving alone what a person is doing with it.
 "use strict";
 (() => {
-  const EVERY = 3000, LONGEST = 60000, REST = 15;  // milliseconds; a page rests so many times as long as it took
+  // milliseconds; a page rests REST times as long as it took
+  const EVERY = Number(document.body.dataset.every) || 3000, LONGEST = 60000, REST = 15;
   const offline = document.getElementById("offline");
   const shown = new Map();
   let delay = EVERY, timer = 0, lostAt = null, looking = false;

@@ -29,7 +29,17 @@ from tests.rig.service import ROOT, Service, until
 
 PASSWORD = "пароль: страницы"
 IN = "/hs/UIScom/in"
-PAGES = ("/", "/service", "/calls", "/inbox", "/dead", "/calls/1", "/inbox/1")
+PAGES = (
+    "/",
+    "/callbacks",
+    "/statistics",
+    "/service",
+    "/calls",
+    "/inbox",
+    "/dead",
+    "/calls/1",
+    "/inbox/1",
+)
 NO_COMMA = '{"direction":"in"\n"call_session_id":%d}'
 
 
@@ -427,6 +437,9 @@ def test_what_is_not_there_is_a_404(path: str, service: Service):
         ),
         ("/inbox", "state feed before sought at"),
         ("/calls/1", "from"),
+        ("/callbacks", "since until line hours state ext from csv dialled"),
+        ("/statistics", "since until hours csv"),
+        ("/statistics/calls", "figure since until hours hour weekday line source name content ext number from csv"),
         ("/dead", "replayed"),
     ],
 )

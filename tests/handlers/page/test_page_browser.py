@@ -252,6 +252,8 @@ def test_no_page_is_wider_than_its_screen(width: int, service: Service, browser:
     service.post(IN, json.dumps({"call_session_id": 777, "direction": "in", "scenario_name": "Ж" * 255}))
     service.post(IN, "W" * 3000)
     for path in (
+        "/callbacks",
+        "/statistics",
         "/service",
         "/calls",
         f"/calls/{call['id']}",
@@ -269,7 +271,7 @@ def test_no_page_is_wider_than_its_screen(width: int, service: Service, browser:
 
 
 def test_the_keyboard_reaches_everything_and_everything_has_a_name(service: Service, browser: Browser):
-    for path in ("/service", "/calls", "/inbox", "/dead", "/setup"):
+    for path in ("/callbacks", "/statistics", "/service", "/calls", "/inbox", "/dead", "/setup"):
         browser.get(service.url + path)
         assert len(browser.find_elements(By.TAG_NAME, "h1")) == 1
         nameless = browser.execute_script(
@@ -404,7 +406,7 @@ def test_nothing_that_is_sent_is_executed_and_all_of_it_is_seen(attack: str, bro
                         f"{service.url}{request.target}?key={KEYS[request.feed]}", body, headers=headers, timeout=30
                     )
         query = urlencode({"call_session_id": 808, "client_name": attack, attack: attack})
-        requests.get(f"{service.url}{IN}?{query}&key={UIS_KEY}", timeout=30)  # gunicorn itself refuses the longest
+        requests.get(f"{service.url}{IN}?{query}&key={UIS_KEY}", timeout=30)  # 414 of gunicorn's own where it is long
         service.post(IN, attack)
         service.post(IN, '{"call_session_id":"%s' % attack)
         service.post(IN, attack.encode("utf-16"))
@@ -418,6 +420,7 @@ def test_nothing_that_is_sent_is_executed_and_all_of_it_is_seen(attack: str, bro
         assert {DEAD, FORWARDED} <= states
         told = ""
         paths = [
+            "/callbacks?since=2020-01-01&state=all",
             "/service",
             "/calls",
             "/inbox",
