@@ -8,7 +8,7 @@ MUTATIONS = [
         "file": "forwarder.py",
         "old": "    if isinstance(error, Locked):\n        return of_calls\n",
         "new": "    if isinstance(error, Locked):\n        raise error\n",
-        "tests": [f"{LOCKED}::test_a_locked_row_delays_its_own_call_and_no_other"],
+        "tests": [f"{LOCKED}::test_of_a_batch_in_which_one_row_is_locked_all_the_others_are_written"],
     },
     {
         "name": "lock-new-deliveries-of-a-held-call-are-tried-at-once",
