@@ -186,7 +186,7 @@ class CallLog:
 def _past(event: CallEvent, forgotten: Forgotten, days: int) -> Outcome | None:
     """Why an event must not create a call: past CALLS_DAYS (0: for ever, or the clock is doubted), or of
     somebody forgotten. None: it may."""
-    if forgotten.of(event):
+    if forgotten.of(event) >= 0:
         return Outcome(IGNORED, FORGOTTEN, "Звонок или номер удалён по требованию человека: тело уведомления стёрто.")
     if days and min(event.moment, event.received_at) < now() - days * DAY:
         sentence = f"Событие старше CALLS_DAYS ({days}): звонок уже удалён из журнала или был бы удалён."

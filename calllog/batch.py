@@ -322,7 +322,8 @@ class Batch:
         insert(self.db, CallEvents, columns, [self.event_row(*of) for _, of in sorted(new.items())], "keep")
         for key, event in sorted(better.items()):  # rare: a replay, or a repeat that was received first
             row = dict(zip(columns, self.event_row(0, event, event.to_payload()), strict=True))
-            newer = {name: row[name] for name in ("feed", "kind", "occurred_at", "received_at", "payload")}
+            names = ("feed", "kind", "occurred_at", "received_at", "notification_name", "payload")
+            newer = {name: row[name] for name in names}
             CallEvents.update(**newer).where(CallEvents.event_key == key).execute(self.db)
         return surplus
 

@@ -12,8 +12,10 @@ from cli import terminal
 from config import Stop
 from inbox import now
 from schemas.fields import phone
-from upkeep import acts, backup, retention
-from upkeep.forgotten import SHORTEST, Forgotten, numbers_in
+from upkeep import acts, backup, forget
+from upkeep.bites import truncate_log
+from upkeep.forgotten import Forgotten
+from upkeep.spellings import SHORTEST, WHOLE, normal, numbers_in
 
 WHY = "отзыв согласия / требование субъекта"
 AGAIN = "повторное удаление ранее удалённых"
@@ -25,13 +27,15 @@ AGAIN = "повторное удаление ранее удалённых"
 @click.option("--why", default=WHY, show_default=True, help="For the destruction record; without the number.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--yes-own", is_flag=True, help="Even if it is one of the company's own: where it was the client.")
+@click.option("--yes-short", is_flag=True, help="Even if it has fewer than ten digits.")
 @with_appcontext
-def command(number: str, again: bool, why: str, yes: bool, yes_own: bool) -> None:
-    """Delete the calls, events, contacts and deliveries of NUMBER, in any spelling, and keep only its keyed hash.
+def command(number: str, again: bool, why: str, yes: bool, yes_own: bool, yes_short: bool) -> None:
+    """Delete the calls, contacts and deliveries of NUMBER, in any spelling, blank it where others' mention it, and keep
+    only its keyed hash.
 
-    The service may run. On several nodes: on each of them. A later call of the same person is an ordinary call.
+    The service may run. A later call of the same person is an ordinary call.
     """
-    number = phone(number.strip())
+    number = normal(phone(number.strip()))
     if again == bool(number):
         raise Stop("name a number, or --again")
     if number and not (number.isascii() and number.isdigit() and len(number) >= SHORTEST):
@@ -42,22 +46,31 @@ def command(number: str, again: bool, why: str, yes: bool, yes_own: bool) -> Non
     settings, inbox, log = terminal.settings(), terminal.inbox(), terminal.call_log()
     who = Forgotten(settings.inbox_dir)
     with terminal.attempt("nothing was deleted"):
-        own = retention.own(log, number) if number else {}
+        own = forget.own(log, number) if number else {}
         if own and not yes_own:
             counts = ", ".join(f"{count} in {column}" for column, count in own.items())
             raise Stop(f"it is one of the company's own ({counts}); --yes-own forgets it where it was the client")
         if number and not yes:
             _confirm(number, bool(own))
+        if 0 < len(number) < WHOLE and not yes_short:
+            _confirm_short(number)
     kind, why = ("forget", why) if number else ("again", why if why != WHY else AGAIN)
+    place = forget.Place(log, inbox, settings, inbox.position)
     failed = "not all was deleted, run pbx-connector forget --again"
     with terminal.attempt(failed), acts.record(settings, inbox.node(), kind, why) as record:
         if number:
             with who.held():
-                record.fields["digest"] = who.add(now(), number, own=bool(own))
+                marks, digest = forget.marks(log, inbox, now()), who.digest(number)
+                who.add(marks.at, digest, own=bool(own))
+            record.fields["digest"] = digest
             record.begin()
-        gone = _sweep(who.only(number) if number else who, record, "deleting")
-    terminal.echo("deleted: " + (", ".join(f"{count} {name}" for name, count in gone.items()) or "nothing was there"))
-    for what, empty in (("inbox", inbox.truncate_log()), ("call log", retention.truncate_log(log))):
+            sweep = forget.Sweep(place, who.only([marks.at], number), record, marks)
+        else:
+            sweep = forget.Sweep(place, who, record)
+        gone = _swept(sweep, "deleting")
+    terminal.echo("deleted: " + (_counted(gone, False) or "nothing was there"))
+    terminal.echo("mentions of others, blanked: " + (_counted(gone, True) or "none"))
+    for what, empty in (("inbox", inbox.truncate_log()), ("call log", truncate_log(log))):
         if not empty:
             terminal.echo(
                 f"a reader holds the {what}'s -wal file, deleted bytes may be in it until the service restarts"
@@ -69,22 +82,46 @@ def command(number: str, again: bool, why: str, yes: bool, yes_own: bool) -> Non
 
 
 def _confirm(number: str, own: bool) -> None:
-    trial = Forgotten(None)
-    trial.add(now(), number, own=own)
-    there = _sweep(trial.only(number), None, "looking")
-    terminal.echo("there are: " + (", ".join(f"{count} {name}" for name, count in there.items()) or "none"))
+    """What would go, in two groups with three examples of each, and the question."""
+    trial, log, inbox = Forgotten(None), terminal.call_log(), terminal.inbox()
+    marks = forget.marks(log, inbox, now())
+    trial.add(marks.at, trial.digest(number), own=own)
+    place = forget.Place(log, inbox, terminal.settings())
+    sweep = forget.Sweep(place, trial.only([marks.at], number), None, marks)
+    there = _swept(sweep, "looking")
+    for group, what, blanked in (
+        (forget.HIS, "his, to be deleted", False),
+        (forget.MENTIONS, "mentions of others", True),
+    ):
+        terminal.echo(f"{what}: {_counted(there, blanked) or 'none'}")
+        for example in sweep.examples[group]:
+            terminal.echo(f"  {terminal.shown(example, terminal.MOST_CELL)}")
     if not sys.stdin.isatty():
         raise Stop("--yes deletes without asking")
     if not click.confirm("Delete them for good?"):
         raise Stop("as you say")
 
 
-def _sweep(who: Forgotten, record: acts.Record | None, label: str) -> dict[str, int]:
+def _confirm_short(number: str) -> None:
+    """So few digits may be many things: they are asked for once more."""
+    if not sys.stdin.isatty():
+        raise Stop(f"{len(number)} digits are no whole number; --yes-short if it is meant")
+    if not click.confirm(f"{len(number)} digits are no whole number with its area's code. Is it meant?"):
+        raise Stop("as you say")
+
+
+def _counted(counts: dict[str, int], blanked: bool) -> str:
+    """Those of the counts that were deleted, or blanked, as a list."""
+    chosen = {name: count for name, count in counts.items() if name.startswith(forget.BLANKED) == blanked}
+    return ", ".join(f"{count} {name.removeprefix(forget.BLANKED)}" for name, count in chosen.items())
+
+
+def _swept(sweep: forget.Sweep, label: str) -> dict[str, int]:
     """Counts of what the sweep found, with a progress bar on a terminal."""
-    log, inbox, settings = terminal.call_log(), terminal.inbox(), terminal.settings()
     gone: dict[str, int] = {}
-    with terminal.bar(label, retention.steps(log, inbox) if sys.stderr.isatty() else 0) as bar:
-        for bite in retention.Sweep(log, inbox, settings, who, record).run():
+    length = forget.steps(terminal.call_log(), terminal.inbox()) if sys.stderr.isatty() else 0
+    with terminal.bar(label, length) as bar:
+        for bite in sweep.run():
             bar.update(1)
             for name, count in bite.items():
                 gone[name] = gone.get(name, 0) + count

@@ -19,6 +19,7 @@ from inbox.deliveries import (
     Deliveries,
     Outcome,
     Stored,
+    Text,
     now,
     read_position,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "Sender",
     "Stored",
     "Suspects",
+    "Text",
     "Ticket",
     "Unavailable",
     "now",
@@ -81,7 +83,8 @@ class Inbox:
         self.waiting, self.settle, self.trouble = life.waiting, life.settle, life.trouble
         self.position, self.reach = life.position, life.reach
         self.requeue, self.take_up, self.replay = life.requeue, life.take_up, life.replay
-        self.past, self.purge, self.erase, self.erase_mentions = life.past, life.purge, life.erase, life.erase_mentions
+        self.past, self.purge, self.erase = life.past, life.purge, life.erase
+        self.blank, self.texts, self.put_texts = life.blank, life.texts, life.put_texts
         self.delivery, self.deliveries, self.with_event = life.delivery, life.deliveries, life.with_event
         self.pages, self.stream, self.latest = life.pages, life.stream, life.latest
 

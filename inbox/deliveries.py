@@ -8,16 +8,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from inbox.file import COUNT, TROUBLE, InboxFile, remember
 from models import Position
+from schemas.fields import BLANK
 from schemas.reading import Delivery
 from server.sqlite import disk_is_full
 
 RECEIVED, FORWARDED, IGNORED, DEAD = "received", "forwarded", "ignored", "dead"
 REFUSED = "refused"  # a request of which nothing is stored (stranger, oversize): a counter's outcome only
-FORGOTTEN = "forgotten"  # the reason of an ignored delivery of which nothing is kept (upkeep/retention.py)
+FORGOTTEN = "forgotten"  # the reason of an ignored delivery of which nothing is kept (upkeep/forget.py)
 REJECTED = "rejected"  # the reason of a dead letter that an administrator rejected (inbox/rejected.py)
 UNKNOWN_FEED = "unknown_feed"  # the reason of a dead letter that a newer release will take up (inbox/judge.py)
 OUR_FAULT = (
@@ -39,6 +40,7 @@ _WAITING_FEEDS = (
     f"WITH RECURSIVE feeds (feed) AS ({_NEXT_FEED} UNION ALL SELECT ({_NEXT_FEED} AND feed > feeds.feed) FROM feeds "
     "WHERE feed IS NOT NULL) SELECT feed FROM feeds WHERE feed IS NOT NULL"
 )
+_BLANKED = BLANK.encode()  # in a body: a number in it was forgotten, and it is not what brought its event any more
 BITE = 1000  # deliveries that one transaction deletes or requeues: the writer threads wait meanwhile
 PAGE = 500  # deliveries that are looked at together
 
@@ -61,6 +63,27 @@ class Stored:
     delivery: Delivery
     outcome: Outcome
     settled_at: int | None
+
+
+class Text(NamedTuple):
+    """What stands in a column of a table beside the deliveries, in the row with this key."""
+
+    table: str
+    column: str
+    key: str | int
+    words: str
+
+
+TEXTS = (
+    ("placements", "request_id"), ("placements", "answer"), ("attempts", "number"), ("attempts", "request_id"),
+    ("counters", "last_message"), ("facts", "value"),
+)  # fmt: skip
+_KEYS = {
+    "placements": "request_id",
+    "attempts": "id",
+    "counters": "feed || ' ' || outcome || ' ' || reason",
+    "facts": "name",
+}
 
 
 def now() -> int:
@@ -239,22 +262,28 @@ class Deliveries:
         with self._file.writing(synchronous="FULL") as db:
             return db.executemany("DELETE FROM deliveries WHERE id = ?", [(id,) for id in ids]).rowcount
 
-    def erase_mentions(self, mentioned: Callable[[str], bool]) -> dict[str, int]:
-        """Beside the deliveries: placements and attempts that mention somebody are deleted, a counter's last message and
-        the facts that do are emptied; returns how many of each."""
-        done = {}
+    def blank(self, blanked: list[tuple[Delivery, str]]) -> int:
+        """Keep deliveries as they are given, each with the sentence of what became of it (upkeep/blanking.py); one that
+        brings an event keeps the key that this has. Returns how many were there."""
         with self._file.writing(synchronous="FULL") as db:
-            for table, key, text, change in (
-                ("placements", "request_id", "answer", "DELETE FROM placements WHERE request_id = ?"),
-                ("attempts", "id", "number", "DELETE FROM attempts WHERE id = ?"),
-                ("counters", "last_message", "last_message",
-                 "UPDATE counters SET last_message = '' WHERE last_message = ?"),
-                ("facts", "value", "value",
-                 "UPDATE facts SET value = '' WHERE value = ? AND name IN ('call_log_message', 'blocked_by')"),
-            ):  # fmt: skip
-                rows = db.execute(f"SELECT DISTINCT {key}, {text} FROM {table}").fetchall()
-                done[table] = db.executemany(change, [(key,) for key, words in rows if mentioned(words)]).rowcount
-        return {table: max(0, changed) for table, changed in done.items()}
+            return db.executemany(
+                "UPDATE deliveries SET body = ?, query = ?, declared_length = ?, detail = ?, event_key = ? WHERE id = ?",
+                [(d.body, d.query, d.declared_length, detail, d.event_key, d.id) for d, detail in blanked],
+            ).rowcount
+
+    def texts(self) -> list[Text]:
+        """What is kept beside the deliveries and may mention somebody."""
+        db = self._file.connection()
+        return [Text(table, column, *row) for table, column in TEXTS for row in _texts(db, table, column)]
+
+    def put_texts(self, changes: list[tuple[Text, str | None]]) -> None:
+        """Other words in place of these; None: their row is deleted."""
+        with self._file.writing(synchronous="FULL") as db:
+            for (table, column, key, _), words in changes:
+                if words is None:
+                    db.execute(f"DELETE FROM {table} WHERE {_KEYS[table]} = ?", (key,))
+                else:
+                    db.execute(f"UPDATE {table} SET {column} = ? WHERE {_KEYS[table]} = ?", (words, key))
 
     # ---------------------------------------------------------------------------------------------- reading
 
@@ -315,7 +344,7 @@ class Deliveries:
         with contextlib.closing(rows):
             for row in rows:
                 *outcome, settled_at = row[11:]
-                yield Stored(_delivery(row[:11]), Outcome(*outcome), settled_at)
+                yield Stored(_delivery(row[:11], outcome[-1]), Outcome(*outcome), settled_at)
 
 
 def count(db: sqlite3.Connection, rows: Iterable[tuple[str, Outcome, int]]) -> None:
@@ -362,7 +391,7 @@ def read_position(db: sqlite3.Connection) -> Position:
     return Position(change_no, incarnation, int(facts.get("reached", 0)), known)
 
 
-def _delivery(row: tuple[Any, ...]) -> Delivery:
+def _delivery(row: tuple[Any, ...], event_key: str) -> Delivery:
     id, feed, route, method, query, content_type, declared_length, client_address, received_at, body, key_hash = row
     return Delivery(
         feed=feed,
@@ -376,7 +405,13 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
         client_address=client_address,
         key_hash=key_hash,
         id=id,
+        event_key=event_key if _BLANKED in body else "",
     )
+
+
+def _texts(db: sqlite3.Connection, table: str, column: str) -> list[tuple[Any, str]]:
+    where = "WHERE name IN ('call_log_message', 'blocked_by', 'purge_refused')" if table == "facts" else ""
+    return db.execute(f"SELECT {_KEYS[table]}, {column} FROM {table} {where}").fetchall()
 
 
 def _terms(before: int, dead: bool | int) -> dict[str, int]:

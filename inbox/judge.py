@@ -31,6 +31,8 @@ def understood(delivery: Delivery, feeds: Mapping[str, FeedSettings]) -> tuple[O
     if feed is None:
         return Outcome(DEAD, UNKNOWN_FEED, _unknown(delivery.feed)), None
     outcome, event, _ = _judged(lambda: schemas.understand(delivery, feed.timezone))
+    if event is not None and delivery.event_key:  # blanked: a number in it is not what was sent
+        event = event._replace(event_key=delivery.event_key)
     return outcome, event
 
 

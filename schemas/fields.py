@@ -233,6 +233,9 @@ def _number_in(sent: str) -> str:
     return found[1] if found else text
 
 
+BLANK = "***"  # what stands in place of a number that was forgotten: a text that is its own phone(), and no digit
+
+
 def phone(sent: str) -> str:
     """A number for matching: 7XXXXXXXXXX where it is Russian, else its own digits, else its text (a SIP login).
 

@@ -35,6 +35,7 @@ class Delivery:
     client_address: str = ""
     key_hash: str = ""  # of the key by which it came, its first 8 hex digits; empty at an open feed
     id: int = 0
+    event_key: str = ""  # of the event that the body brought before a number in it was blanked (upkeep/blanking.py)
 
 
 @dataclass(frozen=True, slots=True)

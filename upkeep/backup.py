@@ -27,7 +27,8 @@ from inbox import Inbox, clock, now, read_position, rescue
 from inbox import file as inbox_file
 from models import Position
 from server import files
-from upkeep import acts, ours, reject, retention
+from upkeep import acts, ours, reject
+from upkeep.forget import Place, Sweep
 from upkeep.forgotten import Forgotten
 
 VERSION = 1  # of the manifest
@@ -309,7 +310,7 @@ def _forget_in(settings: Settings, inbox: Inbox, log: Path | None) -> list[str]:
     gone = Counter[str]()
     why = "повторное удаление после восстановления из копии"
     with acts.record(settings, inbox.node(), "again", why) as record, db.connection_context() if db else nullcontext():
-        for bite in retention.Sweep(db, inbox, settings, who, record).run():
+        for bite in Sweep(Place(db, inbox, settings), who, record).run():
             gone.update(bite)
     counts = ", ".join(f"{count} {name}" for name, count in gone.items() if count) or "nothing"
     return [f"of {who.known()} forgotten numbers the copy held: {counts}; deleted again"]

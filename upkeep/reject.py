@@ -27,8 +27,8 @@ from inbox.links import with_known_links
 from models import Position
 from schemas.event import CallEvent
 from upkeep import acts
+from upkeep.bites import BITE, Counts, give_way, patiently
 from upkeep.forgotten import Forgotten
-from upkeep.retention import BITE, Counts, give_way, tried
 
 log = logging.getLogger("connector.inbox")
 
@@ -104,7 +104,8 @@ def reject(
     def held(work: Any) -> Counts:
         began = time.monotonic()
         with who.held():
-            counts = tried(record, work)
+            counts = patiently(work)
+            record.add(counts)
         give_way(began)
         return counts
 

@@ -161,7 +161,7 @@ MUTATIONS = [
     },
     {
         "name": "T06-only-200-calls-of-a-page",
-        "file": "upkeep/retention.py",
+        "file": "upkeep/bites.py",
         "old": "range(0, len(items), BITE)",
         "new": "range(0, min(1, len(items)), BITE)",
         "tests": ["tests/test_crash_points.py::test_an_act_that_dies_at_any_write_is_whole_after_the_next_one"],
@@ -182,7 +182,7 @@ MUTATIONS = [
     },
     {
         "name": "T10-a-locked-bite-is-not-tried-again",
-        "file": "upkeep/retention.py",
+        "file": "upkeep/bites.py",
         "old": "TRIES = 10",
         "new": "TRIES = 1",
         "tests": ["tests/test_meanwhile.py::test_a_bite_that_meets_a_lock_is_tried_again"],

@@ -1,0 +1,259 @@
+"""pbx-connector forget: his and mentions are two things, ids are no numbers, and clocks decide nothing of what is there."""
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from flask.cli import ScriptInfo
+
+import cli
+from app import create_app
+from calllog import database
+from inbox import DEAD, FORWARDED, Outcome, now
+from models import CallAttributes, CallEvents, CallRecordings, Calls, Contacts, Employees, Table
+from schemas.reading import Delivery
+from tests.rig.fixtures import ZONE
+from tests.rig.node import Node, end, ring
+from upkeep.blanking import blank_body, blank_delivery, blank_text, is_id
+from upkeep.spellings import blank
+
+PERSON, OTHER = "79201119613", "79035550101"
+SPELLINGS = (
+    "79201119613", "+79201119613", "89201119613", "9201119613", "8 (920) 111-96-13", "+7 (920) 111-96-13",
+    "8-920-111-96-13",
+    "+7.920.111.96.13", "8/920/111/96/13", "8\u00a0(920)\u00a0111\u00a096\u00a013", "8\u2011920\u2011111\u201196\u201113",
+    "8 – 920 – 111 – 96 – 13", "7_920_111_96_13", "0079201119613", "00 7 920 111 96 13", "81079201119613",
+    "8 10 7 920 1119613",
+)  # fmt: skip
+
+
+def he(number: str) -> bool:
+    """Whether a number is PERSON."""
+    return number == PERSON
+
+
+@pytest.fixture
+def node(tmp_path: Path, database_url: str) -> Node:
+    """A node with its tables."""
+    database.upgrade(database_url, lambda line: None)
+    return Node(tmp_path / "node", database_url)
+
+
+def flask(node: Node, *arguments: str, code: int = 0, **options: Any) -> Result:
+    """A command of this node, in this process."""
+    info = ScriptInfo(create_app=lambda: create_app(node.settings), set_debug_flag=False)
+    done = CliRunner().invoke(cli.program(), arguments, obj=info, **options)
+    assert done.exit_code == code, (done.output, done.exception)
+    return done
+
+
+def put(node: Node, feed: str, route: str, body: dict[str, Any] | bytes, query: str = "") -> None:
+    """Store a delivery of any feed; what is refused is a dead letter at once, as in a handler."""
+    from inbox.judge import recognised
+
+    sent = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
+    delivery = Delivery(feed, route, sent, query, declared_length=len(sent), received_at=now())
+    node.inbox.put(delivery, recognised(delivery)[0])
+
+
+def rows(node: Node, table: type[Table]) -> list[dict[str, Any]]:
+    return node.rows(table)
+
+
+def write(node: Node, table: type[Table], **columns: Any) -> None:
+    """A row that 1C writes."""
+    db = database.open_database(node.settings.database_url)
+    with db.connection_context():
+        table.insert(**columns).execute(db)
+
+
+# ----------------------------------------------------------------------------------------------------------- spellings
+
+
+@pytest.mark.parametrize("number", SPELLINGS)
+@pytest.mark.parametrize(
+    "text", ["{}", "25.11.2026 {} 12", "{} 79035550101", "79035550101 {}", "Анна (муж {}), 10:00:00"]
+)
+def test_a_number_is_found_in_any_spelling_beside_other_digits(number: str, text: str) -> None:
+    plain = text.format("***")
+    assert blank(text.format(number), he) == plain
+    assert blank(text.format(number), he, in_value=False) == plain
+
+
+@pytest.mark.parametrize(
+    "text", ["792011196130", "179201119613", "7920111961", "9201119613000", "92-01-11 19:61:30 2024"]
+)
+def test_digits_of_another_number_are_another_number(text: str) -> None:
+    assert blank(text, he) == text
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-16", "utf-16-le", "cp1251"])
+def test_a_body_that_is_no_json_is_searched_in_its_coding(coding: str) -> None:
+    body = "Анна 8 (920) 111-96-13, муж".encode(coding)
+    assert blank_body(body, he).decode(coding) == "Анна ***, муж"
+    broken = '{"comment": "муж 8\\u00a0920\\u00a01119613", "visitor_id": 9201119613,'
+    assert blank_text(broken, he) == '{"comment": "муж ***", "visitor_id": 9201119613,'
+
+
+def test_a_body_is_understood_as_before_but_for_the_number() -> None:
+    """Of JSON, of JSON in a string, of a form: what is an id or a link stays, a bare number becomes a text."""
+    body = {
+        "visitor_id": 9201119613, "employee_ids": [9201119613, 2], "contact": {"id": "9201119613"}, "n": 79201119613,
+        "list": ["x", SPELLINGS[5]], "file_link": "https://a/79201119613", "json": json.dumps({"note": SPELLINGS[4]}),
+        "caller_id": SPELLINGS[1],
+    }  # fmt: skip
+    blanked = json.loads(blank_text(json.dumps(body), he))
+    assert {key for key in body if blanked[key] != body[key]} == {"n", "list", "json", "caller_id"}
+    assert (blanked["n"], blanked["list"], json.loads(blanked["json"])) == ("***", ["x", "***"], {"note": "***"})
+    form = "callid=9201119613&phone=%2B7+%28920%29+111-96-13&text=%D0%B0+79201119613&x=1"
+    delivery = Delivery("xvb", "crm", form.encode(), declared_length=len(form) + 5)
+    clean = blank_delivery(delivery, he)
+    assert clean.body == b"callid=9201119613&phone=***&text=%D0%B0+***&x=1"
+    assert clean.declared_length == len(clean.body) + 5  # cut short before, cut short after
+    assert [is_id(key) for key in ("app_id", "VisitorID", "access_code", "callerId", "comment")] == [True] * 3 + [
+        False
+    ] * 2
+
+
+# -------------------------------------------------------------------------------------------------- his, and mentions
+
+
+def test_his_calls_go_and_others_keep_all_but_the_number(node: Node) -> None:
+    put(node, "uis", "in", ring("1", calling_phone_number=PERSON))
+    put(node, "uis", "rec", {**end("1"), "full_record_file_link": "https://app.uiscom.ru/r/1"})
+    put(node, "uis", "in", ring("2", calling_phone_number=OTHER, contact_full_name=f"Анна (муж {SPELLINGS[4]})"))
+    put(node, "uis", "rec", end("2", calling_phone_number=OTHER, comment=f"звонить {PERSON}", visitor_id=9201119613))
+    put(node, "hooktype", "hooktype",
+        {"HookType": "CreateIncCall", "SessionID": "9201119613", "Caller": OTHER, "Called": "74951234567",
+         "Redirecting": SPELLINGS[8]})  # fmt: skip
+    put(
+        node,
+        "xvb",
+        "crm",
+        b"",
+        f"cmd=event&callid=9201119613&event=INCOMING&type=in&phone={OTHER}&access_code=9201119613",
+    )
+    put(node, "uis", "in", f"no json {SPELLINGS[9]}".encode("utf-16"))
+    node.forward()
+    others = (row for row in rows(node, Calls) if row["client_number"] == OTHER)
+    before = {(row["provider"], row["provider_call_id"]): row for row in others}
+    sent = {stored.delivery.id: stored for stored in node.inbox.deliveries(limit=-1)}
+
+    looked = flask(node, "forget", PERSON, code=1).output
+    assert "his, to be deleted: 1 calls, 2 call_events, 1 call_recordings, 2 deliveries" in looked
+    assert "mentions of others: 4 deliveries, 2 calls" in looked, looked
+    assert "(муж 8 (920) 111-96-13)" in looked  # an example
+    assert sent == {stored.delivery.id: stored for stored in node.inbox.deliveries(limit=-1)}
+    done = flask(node, "forget", PERSON, "--yes").output
+    assert "deleted: 1 calls, 2 call_events, 1 call_recordings, 2 deliveries" in done
+    assert "blanked: 4 deliveries, 2 calls" in done
+
+    after = {(row["provider"], row["provider_call_id"]): row for row in rows(node, Calls)}
+    assert after.keys() == before.keys()
+    moved = {"change_no", "updated_at"}
+    changed = {
+        call: {name: row[name] for name in row if row[name] != before[call][name] and name not in moved}
+        for call, row in after.items()
+    }
+    assert changed == {
+        ("uis", "2"): {"client_name": "Анна (муж ***)"},
+        ("hooktype", "9201119613"): {"redirected_from": "***"},
+        ("xvb", "9201119613"): {},
+    }
+    assert after["xvb", "9201119613"] == before["xvb", "9201119613"]
+    assert {row["content"] for row in rows(node, CallAttributes)} >= {"звонить ***", "9201119613"}
+    kept = {stored.delivery.id: stored for stored in node.inbox.deliveries(limit=-1)}
+    assert kept.keys() == sent.keys() - {1, 2}
+    assert {id for id in kept if kept[id].delivery.body != sent[id].delivery.body} == {3, 4, 5, 7}
+    assert [stored.outcome.state for stored in kept.values()].count(DEAD) == 1
+    folded_again_is_the_same(node)
+
+
+def folded_again_is_the_same(node: Node) -> None:
+    """A replay and a rebuild of what is left double no event and change no row."""
+    there = [rows(node, table) for table in (Calls, CallEvents, CallAttributes)]
+    flask(node, "inbox", "replay", "--status", FORWARDED)
+    node.forward()
+    flask(node, "calls", "rebuild")
+    assert [rows(node, table) for table in (Calls, CallEvents, CallAttributes)] == there
+
+
+def test_what_waits_and_mentions_him_is_one_event_whoever_sends_it_again(node: Node) -> None:
+    said = ring("2", calling_phone_number=OTHER, contact_full_name=f"Анна (муж {PERSON})")
+    put(node, "uis", "in", said)
+    flask(node, "forget", PERSON, "--yes")
+    node.forward()
+    put(node, "uis", "in", said)
+    node.forward()
+    (row,) = rows(node, Calls)
+    assert (row["client_name"], row["events_count"]) == ("Анна (муж ***)", 1)
+
+
+def test_ids_are_no_numbers_and_a_short_number_is_asked_for_twice(node: Node) -> None:
+    for call in range(1, 6):
+        put(node, "uis", "in", ring(f"{call}", calling_phone_number=OTHER, app_id="381234", visitor_id=3412345678))
+    node.forward()
+    assert "no whole number" in flask(node, "forget", "381234", "--yes", code=1).output
+    assert "nothing was there" in flask(node, "forget", "381234", "--yes", "--yes-short").output
+    assert "nothing was there" in flask(node, "forget", "+7 (341) 234-56-78", "--yes").output
+    assert len(rows(node, Calls)) == 5
+    put(node, "uis", "in", ring("77", calling_phone_number="381235"))
+    node.forward()
+    assert "deleted: 1 calls" in flask(node, "forget", "381235", "--yes", "--yes-short").output
+
+
+def test_the_first_sweep_compares_no_times(node: Node) -> None:
+    """Of contacts by a clock of 1C's seven hours ahead, and a call by a provider's a few seconds ahead."""
+    ahead = datetime.now(ZONE).replace(tzinfo=None, microsecond=0) + timedelta(hours=7)
+    write(node, Contacts, id=5, client_number="8 10 7 920 111-96-13", client_name="Пётр", updated_at=ahead)
+    write(node, Contacts, id=6, client_number=OTHER, client_name=f"Анна, муж {PERSON}", updated_at=ahead)
+    write(node, Employees, id=7, employee_ext="101", employee_name=f"Иван (не звонить {PERSON})", updated_at=ahead)
+    soon = f"{datetime.now(ZONE) + timedelta(seconds=30):%Y-%m-%d %H:%M:%S}"
+    put(node, "uis", "in", ring("1", start_time=soon, notification_time=soon))
+    put(node, "uis", "in", ring("2", calling_phone_number="0079201119613"))
+    node.forward()
+    put(node, "uis", "in", ring("3", start_time=soon, notification_time=soon))  # it waits
+    done = flask(node, "forget", PERSON, "--yes").output
+    assert "deleted: 2 calls, 2 call_events, 3 deliveries, 1 contacts" in done
+    assert "blanked: 1 contacts, 1 employees" in done
+    assert [row["client_name"] for row in rows(node, Contacts)] == ["Анна, муж ***"]
+    assert [row["employee_name"] for row in rows(node, Employees)] == ["Иван (не звонить ***)"]
+    node.forward()
+    assert rows(node, Calls) == []
+    put(node, "uis", "in", ring("4", start_time=soon, notification_time=soon))  # later: a new call
+    node.forward()
+    assert [row["provider_call_id"] for row in rows(node, Calls)] == ["4"]
+
+
+def test_what_the_inbox_keeps_beside_deliveries_is_searched_too(node: Node) -> None:
+    from inbox.orders import Attempt, Limits
+
+    for number, request_id in ((PERSON, "a-1"), (OTHER, f"call-{PERSON}-17"), (OTHER, "a-2")):
+        node.inbox.claim(Attempt("uis", "101", number, request_id, "10.0.0.1"), Limits((9, 9), (9, 9)))
+    node.inbox.put(
+        Delivery("uis", "in", b"{", received_at=now()), Outcome(DEAD, "bad_json", f"у текста «{SPELLINGS[4]}»")
+    )
+    done = flask(node, "forget", PERSON, "--yes").output
+    assert "deleted: 1 placements, 1 attempts" in done
+    assert "blanked: 1 deliveries, 1 attempts, 1 counters" in done
+    assert [tried.attempt.request_id for tried in node.inbox.attempts()] == ["a-2", "call-***-17"]
+    assert [message for *_, message in node.inbox.counters() if message] == ["у текста «***»"]
+    assert node.inbox.deliveries()[0].outcome.detail == "у текста «***»"
+
+
+def test_a_forwards_target_of_once_is_forgotten_as_a_client(node: Node) -> None:
+    put(node, "uis", "in", ring("1", calling_phone_number=OTHER, employee_phone_number=PERSON))
+    put(node, "uis", "in", ring("2", calling_phone_number=PERSON))
+    write(node, Contacts, id=5, client_number=SPELLINGS[5], client_name="Пётр", updated_at=None)
+    node.forward()
+    assert "1 in calls.employee_number" in flask(node, "forget", PERSON, "--yes", code=1).output
+    assert (
+        "deleted: 1 calls, 1 call_events, 1 deliveries, 1 contacts"
+        in flask(node, "forget", PERSON, "--yes", "--yes-own").output
+    )
+    (row,) = rows(node, Calls)
+    assert (row["client_number"], row["employee_number"]) == (OTHER, PERSON)
+    assert rows(node, CallRecordings) == rows(node, Contacts) == []
