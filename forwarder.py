@@ -17,6 +17,7 @@ is not one delivery's own ends the step and the connection; it is tried again af
 import contextlib
 import json
 import logging
+import math
 import sqlite3
 import threading
 import time
@@ -44,8 +45,10 @@ from models import Position
 from schemas.event import CallEvent
 from schemas.reading import Delivery
 from setup.button import judged
+from upkeep import forget
 from upkeep.forgotten import Forgotten
 from upkeep.reject import Withdrawal, carry_out
+from upkeep.sweep import Place
 
 log = logging.getLogger("connector.forwarder")
 
@@ -56,6 +59,7 @@ LOCK_WAIT = 2  # seconds that a batch waits for a row that somebody has locked
 LOOK_EVERY = 1.0  # seconds, in case a wake was lost
 LOOK_FOR_ENDS_EVERY = 5.0  # seconds: between two looks for calls that end by silence
 STATUS_EVERY = 60.0  # seconds: feed_status
+KEEP_FOR = 0.2  # seconds at a time: forgetting that is due
 
 Settled = list[tuple[Delivery, Outcome]]
 Item = tuple[Delivery | None, CallEvent]  # an event of our own has no delivery
@@ -222,6 +226,8 @@ class Forwarder:
         self.close = self._call_log.close
         self._ticked = self._looked = -STATUS_EVERY
         self._drained = False
+        self._keeping: Iterator[object] | None = None
+        self._kept = False
         self._held = Held()
         self._holder = ""
         self._rejection: Iterator[None] | None = None  # what the page has asked to reject, as far as it is done
@@ -263,7 +269,7 @@ class Forwarder:
             self._stop.wait(LOOK_EVERY)
 
     def _forward_for_ever(self) -> None:
-        delay, taken_up = 0.0, False
+        delay, taken_up, keeping = 0.0, False, False
         while not self._stop.is_set() and self.inbox.has_turn():
             with self._working:
                 if self._stop.is_set():
@@ -274,8 +280,10 @@ class Forwarder:
                     moved = self.step().total
                     moved += self._reject()
                     self.tick()
+                    keeping = self._keep(KEEP_FOR)
                     delay = 0.0
                 except Exception as error:
+                    self._keeping = None
                     delay = min(LONGEST_WHILE_LOCKED if isinstance(error, Locked) else LONGEST_DELAY, delay * 2 or 0.5)
                     self.close()
                     self._rejection = None
@@ -285,7 +293,7 @@ class Forwarder:
                     moved = 0
             if delay:
                 self._stop.wait(delay)
-            elif not moved:
+            elif not moved and not keeping:
                 self.inbox.wait(LOOK_EVERY)
 
     def _take_up(self) -> bool:
@@ -296,11 +304,28 @@ class Forwarder:
             log.info("%d deliveries wait again: this release knows their feed", count)
         return True
 
+    def _keep(self, seconds: float) -> bool:
+        """Go on with what is due of forgetting, so long; whether anything is left. Between two batches, because each of its
+        bites keeps them out."""
+        if self._kept:
+            return False
+        if self._keeping is None:
+            place = Place(self._call_log.database(), self.inbox, self.settings, self.inbox.position, pause=False)
+            self._keeping = forget.finish(place)
+        until = time.monotonic() + seconds
+        for _ in self._keeping:
+            if time.monotonic() > until or self._stop.is_set():
+                return True
+        self._keeping, self._kept = None, True
+        return False
+
     # ---------------------------------------------------------------------------------------------- forwarding
 
     def once(self) -> Tally:
         """Forward all that waits now; for `pbx-connector forward --once`. Raises what step raises."""
         self._take_up()
+        self._kept = False
+        self._keep(math.inf)
         total = Tally()
         while True:
             tally = self.step()
@@ -442,7 +467,7 @@ class Forwarder:
             if not self._clock_doubt():
                 with self.forgotten.held():  # what ends a call is rejected before this or after it
                     self._end_overdue(self._call_log.database())
-            self._looked = at
+            self._looked, self._kept = at, False
         if always or at - self._ticked > STATUS_EVERY:
             self._call_log.check_position()
             try:

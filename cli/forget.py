@@ -1,6 +1,7 @@
 """pbx-connector forget: a person's number out of the call log, the contacts and the inbox, for good."""
 
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from cli import terminal
 from config import Stop
 from inbox import now
 from schemas.fields import phone
-from upkeep import acts, backup, forget
+from upkeep import backup, forget, sweep
 from upkeep.bites import truncate_log
 from upkeep.forgotten import Forgotten
 from upkeep.spellings import SHORTEST, WHOLE, normal, numbers_in
@@ -44,9 +45,8 @@ def command(number: str, again: bool, why: str, yes: bool, yes_own: bool, yes_sh
         raise Stop("--why must not hold the number: the record is kept for three years")
     terminal.make_room()
     settings, inbox, log = terminal.settings(), terminal.inbox(), terminal.call_log()
-    who = Forgotten(settings.inbox_dir)
     with terminal.attempt("nothing was deleted"):
-        own = forget.own(log, number) if number else {}
+        own = sweep.own(log, number) if number else {}
         if own and not yes_own:
             counts = ", ".join(f"{count} in {column}" for column, count in own.items())
             raise Stop(f"it is one of the company's own ({counts}); --yes-own forgets it where it was the client")
@@ -54,20 +54,17 @@ def command(number: str, again: bool, why: str, yes: bool, yes_own: bool, yes_sh
             _confirm(number, bool(own))
         if 0 < len(number) < WHOLE and not yes_short:
             _confirm_short(number)
-    kind, why = ("forget", why) if number else ("again", why if why != WHY else AGAIN)
-    place = forget.Place(log, inbox, settings, inbox.position)
-    failed = "not all was deleted, run pbx-connector forget --again"
-    with terminal.attempt(failed), acts.record(settings, inbox.node(), kind, why) as record:
-        if number:
-            with who.held():
-                marks, digest = forget.marks(log, inbox, now()), who.digest(number)
-                who.add(marks.at, digest, own=bool(own))
-            record.fields["digest"] = digest
-            record.begin()
-            sweep = forget.Sweep(place, who.only([marks.at], number), record, marks)
-        else:
-            sweep = forget.Sweep(place, who, record)
-        gone = _swept(sweep, "deleting")
+    place = sweep.Place(log, inbox, settings, inbox.position)
+    failed = "not all was deleted, the service goes on with it, and so does pbx-connector forget --again"
+    with terminal.attempt(failed):
+        if before := _swept(forget.finish(place), "finishing"):
+            terminal.echo(f"what was broken off is finished: {_counted(before, False)}")
+        act = (
+            forget.forget(place, number, why, bool(own))
+            if number
+            else forget.again(place, AGAIN if why == WHY else why)
+        )
+        gone = _swept(act, "deleting")
     terminal.echo("deleted: " + (_counted(gone, False) or "nothing was there"))
     terminal.echo("mentions of others, blanked: " + (_counted(gone, True) or "none"))
     for what, empty in (("inbox", inbox.truncate_log()), ("call log", truncate_log(log))):
@@ -84,17 +81,17 @@ def command(number: str, again: bool, why: str, yes: bool, yes_own: bool, yes_sh
 def _confirm(number: str, own: bool) -> None:
     """What would go, in two groups with three examples of each, and the question."""
     trial, log, inbox = Forgotten(None), terminal.call_log(), terminal.inbox()
-    marks = forget.marks(log, inbox, now())
+    marks = sweep.marks(log, inbox, now())
     trial.add(marks.at, trial.digest(number), own=own)
-    place = forget.Place(log, inbox, terminal.settings())
-    sweep = forget.Sweep(place, trial.only([marks.at], number), None, marks)
-    there = _swept(sweep, "looking")
+    place = sweep.Place(log, inbox, terminal.settings())
+    looked = sweep.Sweep(place, trial.only([marks.at], number), None, marks)
+    there = _swept(looked.run(), "looking")
     for group, what, blanked in (
-        (forget.HIS, "his, to be deleted", False),
-        (forget.MENTIONS, "mentions of others", True),
+        (sweep.HIS, "his, to be deleted", False),
+        (sweep.MENTIONS, "mentions of others", True),
     ):
         terminal.echo(f"{what}: {_counted(there, blanked) or 'none'}")
-        for example in sweep.examples[group]:
+        for example in looked.examples[group]:
             terminal.echo(f"  {terminal.shown(example, terminal.MOST_CELL)}")
     if not sys.stdin.isatty():
         raise Stop("--yes deletes without asking")
@@ -112,16 +109,16 @@ def _confirm_short(number: str) -> None:
 
 def _counted(counts: dict[str, int], blanked: bool) -> str:
     """Those of the counts that were deleted, or blanked, as a list."""
-    chosen = {name: count for name, count in counts.items() if name.startswith(forget.BLANKED) == blanked}
-    return ", ".join(f"{count} {name.removeprefix(forget.BLANKED)}" for name, count in chosen.items())
+    chosen = {name: count for name, count in counts.items() if name.startswith(sweep.BLANKED) == blanked}
+    return ", ".join(f"{count} {name.removeprefix(sweep.BLANKED)}" for name, count in chosen.items())
 
 
-def _swept(sweep: forget.Sweep, label: str) -> dict[str, int]:
-    """Counts of what the sweep found, with a progress bar on a terminal."""
+def _swept(act: Iterator[dict[str, int]], label: str) -> dict[str, int]:
+    """Counts of what an act found, with a progress bar on a terminal."""
     gone: dict[str, int] = {}
-    length = forget.steps(terminal.call_log(), terminal.inbox()) if sys.stderr.isatty() else 0
+    length = sweep.steps(terminal.call_log(), terminal.inbox()) if sys.stderr.isatty() else 0
     with terminal.bar(label, length) as bar:
-        for bite in sweep.run():
+        for bite in act:
             bar.update(1)
             for name, count in bite.items():
                 gone[name] = gone.get(name, 0) + count

@@ -10,15 +10,17 @@ import os
 import pwd
 import secrets
 import socket
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
 from config import Settings
 from server import files
+from upkeep.unfinished import Unfinished
 
 LOG = "acts.jsonl"
 
@@ -84,10 +86,13 @@ ACT = """АКТ ОБ УНИЧТОЖЕНИИ ПЕРСОНАЛЬНЫХ ДАННЫ�
 
 @dataclass(slots=True)
 class Record:
-    """One destruction as it goes on; `add` counts what was deleted."""
+    """One destruction as it goes on; `add` counts what was deleted. With an `unfinished` it counts by bites, and can be
+    finished after a kill."""
 
     fields: dict[str, Any]
     path: Path
+    zone: tzinfo
+    unfinished: Unfinished | None = None
     counts: dict[str, int] = field(default_factory=dict)
     begun: bool = False
 
@@ -102,34 +107,73 @@ class Record:
         for name, count in counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
 
+    @contextmanager
+    def bite(self, about: Mapping[str, int], rows: Sequence[str]) -> Iterator[None]:
+        """What is added within is one bite, which is going to touch these rows."""
+        self.begin()
+        if self.unfinished is None:
+            yield
+            return
+        before = Counter(self.counts)
+        self.unfinished.before(about, rows)
+        yield
+        self.unfinished.after(dict(Counter(self.counts) - before))
 
-@contextmanager
-def record(settings: Settings, node: str, kind: str, why: str, **more: Any) -> Iterator[Record]:
-    """A destruction record of a kind (KINDS), its moments wall clock in TIMEZONE. It is written only if something was
-    begun, and also when it is broken off by an exception."""
-    zone = settings.timezone
-    fields = {
+    def end(self, whole: bool) -> None:
+        """To be called after the last row went."""
+        if not self.begun:
+            return
+        counts = self.unfinished.counts() if self.unfinished else self.counts
+        counts = {name: count for name, count in counts.items() if count}
+        ended = {"what": "ended", "ended_at": _now(self.zone), "counts": counts, "whole": whole}
+        files.append(self.path, _line({**self.fields, **ended}))
+
+
+def fields(settings: Settings, node: str, kind: str, why: str, **more: Any) -> dict[str, Any]:
+    """What a record of a kind (KINDS) says from its beginning, its moments wall clock in TIMEZONE."""
+    return {
         "id": secrets.token_hex(8),
         "kind": kind,
         "why": why,
-        "began_at": _now(zone),
+        "began_at": _now(settings.timezone),
         "node": node,
         "host": socket.gethostname(),
         "user": _user(),
         "sudo_user": os.environ.get("SUDO_USER", ""),
         **more,
     }
-    one = Record(fields, settings.data_dir / "acts" / LOG)
+
+
+def directory(settings: Settings) -> Path:
+    """Where acts are kept."""
+    return settings.data_dir / "acts"
+
+
+@contextmanager
+def record(settings: Settings, node: str, kind: str, why: str, **more: Any) -> Iterator[Record]:
+    """A destruction record. It is written only if something was begun, and also when it is broken off by an exception."""
+    one = Record(fields(settings, node, kind, why, **more), directory(settings) / LOG, settings.timezone)
     whole = False
     try:
         yield one
         whole = True
     finally:
-        if one.begun:
-            counts = {name: count for name, count in one.counts.items() if count}
-            files.append(
-                one.path, _line({**fields, "what": "ended", "ended_at": _now(zone), "counts": counts, "whole": whole})
-            )
+        one.end(whole)
+
+
+@contextmanager
+def finished(settings: Settings, unfinished: Unfinished) -> Iterator[Record]:
+    """The record of an act that is begun or taken up again; one that is broken off, by an exception too, stays unfinished.
+    Nothing of it is written where nothing was to be done."""
+    path = directory(settings) / LOG
+    written = [line for line in _lines(path) if unfinished.fields["id"] in line]
+    one = Record(unfinished.fields, path, settings.timezone, unfinished, begun=bool(written))
+    if not any('"what": "ended"' in line for line in written):  # else only its mark was left
+        yield one
+        one.end(True)
+    else:
+        yield one
+    unfinished.end()
 
 
 def records(directory: Path, since: datetime | None = None) -> list[dict[str, Any]]:
@@ -157,14 +201,19 @@ def _lines(path: Path) -> list[str]:
 
 def as_text(fields: Mapping[str, Any]) -> str:
     """A record as the act and the export from the log, in Russian, with blanks for what only the operator knows."""
-    counts, digest = fields.get("counts"), fields.get("digest")
-    if counts is None:
+    counts = fields.get("counts")
+    digests = [fields["digest"]] if fields.get("digest") else fields.get("digests", [])
+    digest = ", ".join(digests)
+    if counts is None and fields["kind"] != "purge":
+        rows = "      не завершено: удаление закончит сервис при запуске или следующая команда pbx-connector forget"
+    elif counts is None:
         rows = "      прервано: сколько удалено, неизвестно; удаление следовало повторить"
     else:
         rows = "\n".join(f"      {CATEGORIES.get(name, name)} — {count}" for name, count in counts.items())
         rows = rows or "      ничего не найдено"
     if digest:
-        subject = f"обращение № ____________ (отпечаток номера в системе: {digest})"
+        what = "отпечаток номера" if len(digests) == 1 else "отпечатки номеров"
+        subject = f"обращение № ____________ ({what} в системе: {digest})"
     else:
         subject = "лица, чьи звонки получены в указанный период"
     return ACT.format_map(
@@ -189,7 +238,7 @@ def _line(fields: Mapping[str, Any]) -> str:
     return json.dumps(fields, ensure_ascii=False) + "\n"
 
 
-def _now(zone: Any) -> str:
+def _now(zone: tzinfo) -> str:
     return f"{datetime.now(zone):%Y-%m-%d %H:%M:%S}"
 
 

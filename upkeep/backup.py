@@ -28,8 +28,8 @@ from inbox import file as inbox_file
 from models import Position
 from server import files
 from upkeep import acts, ours, reject
-from upkeep.forget import Place, Sweep
 from upkeep.forgotten import Forgotten
+from upkeep.sweep import Place, Sweep
 
 VERSION = 1  # of the manifest
 INBOX, CALLS, MANIFEST = "inbox.db", "calls.db", "manifest.json"
@@ -310,8 +310,11 @@ def _forget_in(settings: Settings, inbox: Inbox, log: Path | None) -> list[str]:
     gone = Counter[str]()
     why = "повторное удаление после восстановления из копии"
     with acts.record(settings, inbox.node(), "again", why) as record, db.connection_context() if db else nullcontext():
-        for bite in Sweep(Place(db, inbox, settings), who, record).run():
+        sweep = Sweep(Place(db, inbox, settings, pause=False), who, record)
+        for bite in sweep.run():
             gone.update(bite)
+        of = who.digests()
+        record.fields["digests"] = sorted(digest for at in sweep.met for digest in of.get(at, ()))
     counts = ", ".join(f"{count} {name}" for name, count in gone.items() if count) or "nothing"
     return [f"of {who.known()} forgotten numbers the copy held: {counts}; deleted again"]
 

@@ -153,8 +153,12 @@ class Forgotten:
 
     # -- adding to it
 
+    def key(self) -> str:
+        """The key beneath which new facts belong, in hex; made if there is none. Call it in `held`."""
+        return self._key().hex()
+
     def digest(self, number: str) -> str:
-        """The number's hash, beneath a key that is made if there is none. Call it in `held`."""
+        """The number's hash beneath that key. Call it in `held`."""
         return _digest(self._key(), NUMBER, number)
 
     def add(

@@ -120,7 +120,10 @@ def test_it_is_shown_and_counted_and_no_command_fails_on_it(service: Service, tm
     service.flask("forward", "--once")
     service.flask("backup", str(tmp_path / "backups"))
     service.flask("forget", "79997776655", "--yes", "--why", "test")
-    assert service.inbox.delivery(secret) is None
+    kept = service.inbox.delivery(secret)
+    assert kept
+    assert b"***" in kept.delivery.body
+    assert b"79997776655" not in kept.delivery.body
     assert service.inbox.delivery(id)
 
     (backup,) = (tmp_path / "backups").iterdir()

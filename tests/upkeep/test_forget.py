@@ -17,6 +17,7 @@ from models import CallAttributes, CallEvents, CallRecordings, Calls, Contacts, 
 from schemas.reading import Delivery
 from tests.rig.fixtures import ZONE
 from tests.rig.node import Node, end, ring
+from upkeep import bites, sweep
 from upkeep.blanking import blank_body, blank_delivery, blank_text, is_id
 from upkeep.spellings import blank
 
@@ -257,3 +258,69 @@ def test_a_forwards_target_of_once_is_forgotten_as_a_client(node: Node) -> None:
     (row,) = rows(node, Calls)
     assert (row["client_number"], row["employee_number"]) == (OTHER, PERSON)
     assert rows(node, CallRecordings) == rows(node, Contacts) == []
+
+
+# ------------------------------------------------------------------------------------------------------------- the act
+
+
+def acts(node: Node) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in flask(node, "acts", "--json").output.splitlines()]
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("bite", [0, 1, 2, 3, 4, 5])
+def test_a_killed_act_is_finished_with_whole_counts(
+    node: Node, monkeypatch: pytest.MonkeyPatch, bite: int, after: bool
+) -> None:
+    """Cut off at a bite, before it or after its commit, before the count is noted."""
+    for call in ("1", "2"):
+        put(node, "uis", "rec", end(call))
+    put(node, "uis", "in", ring("3", calling_phone_number=OTHER, comment=f"муж {PERSON}"))
+    write(node, Contacts, id=5, client_number=PERSON, client_name="Пётр", updated_at=None)
+    write(node, Contacts, id=6, client_number=OTHER, client_name=f"Анна, муж {PERSON}", updated_at=None)
+    node.forward()
+    real, left = bites.in_room, [bite]
+
+    def cut_off(rows: Any, act: Any, *more: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0 and after:
+            act(rows)
+        if left[0] < 0:
+            raise Killed
+        return real(rows, act, *more)
+
+    monkeypatch.setattr(sweep, "in_room", cut_off)
+    with pytest.raises(Killed):
+        flask(node, "forget", PERSON, "--yes", "--why", "заявление 17", catch_exceptions=False)
+    monkeypatch.undo()
+    assert "не завершено" in flask(node, "acts").output
+    if bite % 2:
+        node.forward()  # what the service does when it starts
+    else:
+        assert "what was broken off is finished" in flask(node, "forget", "--again").output
+    (act,) = acts(node)
+    assert (act["kind"], act["why"], act["whole"]) == ("forget", "заявление 17", True)
+    assert act["counts"] == {
+        "calls": 2, "call_events": 2, "deliveries": 2, "contacts": 1,
+        "blanked_deliveries": 1, "blanked_calls": 1, "blanked_contacts": 1,
+    }  # fmt: skip
+    assert [row["provider_call_id"] for row in rows(node, Calls)] == ["3"]
+    assert list((node.settings.data_dir / "acts").iterdir()) == [node.settings.data_dir / "acts" / "acts.jsonl"]
+
+
+def test_forgetting_again_says_of_whom(node: Node) -> None:
+    put(node, "uis", "rec", end("1"))
+    node.forward()
+    kept = rows(node, Calls)
+    flask(node, "forget", PERSON, "--yes")
+    write(node, Calls, **kept[0])  # as from a dump
+    flask(node, "forget", "--again", "--why", "загружен дамп 3")
+    first, again = acts(node)
+    assert (again["kind"], again["why"], again["digests"]) == ("again", "загружен дамп 3", [first["digest"]])
+    assert flask(node, "acts").output.count(f"отпечаток номера в системе: {first['digest']}") == 2
+    flask(node, "forget", "--again")
+    assert len(acts(node)) == 2
