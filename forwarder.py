@@ -22,7 +22,7 @@ import sqlite3
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import peewee
@@ -45,8 +45,8 @@ from models import Position
 from schemas.event import CallEvent
 from schemas.reading import Delivery
 from setup.button import judged
-from upkeep import forget
 from upkeep.forgotten import Forgotten
+from upkeep.keeper import Keeper
 from upkeep.reject import Withdrawal, carry_out
 from upkeep.sweep import Place
 
@@ -92,8 +92,8 @@ class CallLog:
     """The forwarder's connection to the call log: opened when it is needed, tried before anything is written, and given up
     after any error that is not one delivery's own."""
 
-    def __init__(self, settings: Settings, inbox: Inbox, note: CallLogNote, forgotten: Forgotten) -> None:
-        self.settings, self.inbox, self.note, self.forgotten = settings, inbox, note, forgotten
+    def __init__(self, settings: Settings, inbox: Inbox, note: CallLogNote) -> None:
+        self.settings, self.inbox, self.note = settings, inbox, note
         self._db: peewee.Database | None = None
 
     def database(self) -> peewee.Database:
@@ -159,8 +159,6 @@ class CallLog:
             "%s: it was restored or replaced; %d deliveries are forwarded again, changes go on from %d",
             what, count, position.change_no,
         )  # fmt: skip
-        if self.forgotten.known():
-            log.warning("who was forgotten may be in the restored call log: run pbx-connector forget --again")
 
     def _withdraw(self, db: peewee.Database, position: Position) -> Position:
         """What was rejected leaves a restored call log again; the position after that."""
@@ -190,7 +188,7 @@ class CallLog:
 def _past(event: CallEvent, forgotten: Forgotten, days: int) -> Outcome | None:
     """Why an event must not create a call: past CALLS_DAYS (0: for ever, or the clock is doubted), or of
     somebody forgotten. None: it may."""
-    if forgotten.of(event) >= 0:
+    if forgotten.when_call(event.provider, event.provider_call_id) >= 0:
         return Outcome(IGNORED, FORGOTTEN, "Звонок или номер удалён по требованию человека: тело уведомления стёрто.")
     if days and min(event.moment, event.received_at) < now() - days * DAY:
         sentence = f"Событие старше CALLS_DAYS ({days}): звонок уже удалён из журнала или был бы удалён."
@@ -222,12 +220,11 @@ class Forwarder:
         self._thread: threading.Thread | None = None
         self._working = threading.Lock()
         self._watch, self._note = Watch(settings, inbox), CallLogNote(inbox)
-        self._call_log = CallLog(settings, inbox, self._note, self.forgotten)
+        self._call_log = CallLog(settings, inbox, self._note)
         self.close = self._call_log.close
         self._ticked = self._looked = -STATUS_EVERY
         self._drained = False
-        self._keeping: Iterator[object] | None = None
-        self._kept = False
+        self._keeper = Keeper(settings, inbox, self.forgotten)
         self._held = Held()
         self._holder = ""
         self._rejection: Iterator[None] | None = None  # what the page has asked to reject, as far as it is done
@@ -283,7 +280,7 @@ class Forwarder:
                     keeping = self._keep(KEEP_FOR)
                     delay = 0.0
                 except Exception as error:
-                    self._keeping = None
+                    self._keeper.drop()
                     delay = min(LONGEST_WHILE_LOCKED if isinstance(error, Locked) else LONGEST_DELAY, delay * 2 or 0.5)
                     self.close()
                     self._rejection = None
@@ -305,33 +302,25 @@ class Forwarder:
         return True
 
     def _keep(self, seconds: float) -> bool:
-        """Go on with what is due of forgetting, so long; whether anything is left. Between two batches, because each of its
-        bites keeps them out."""
-        if self._kept:
+        """What is due of forgetting, so long; whether anything is left. Between two batches: its bites keep them out."""
+        if not (self._keeper.due or self._keeper.busy):
             return False
-        if self._keeping is None:
-            place = Place(self._call_log.database(), self.inbox, self.settings, self.inbox.position, pause=False)
-            self._keeping = forget.finish(place)
-        until = time.monotonic() + seconds
-        for _ in self._keeping:
-            if time.monotonic() > until or self._stop.is_set():
-                return True
-        self._keeping, self._kept = None, True
-        return False
+        place = Place(self._call_log.database(), self.inbox, self.settings, self.inbox.position, pause=False)
+        return self._keeper.work(place, seconds)
 
     # ---------------------------------------------------------------------------------------------- forwarding
 
     def once(self) -> Tally:
         """Forward all that waits now; for `pbx-connector forward --once`. Raises what step raises."""
         self._take_up()
-        self._kept = False
-        self._keep(math.inf)
         total = Tally()
         while True:
             tally = self.step()
             total += tally
             if not tally.total and not self._reject():
                 self.tick(always=True)
+                while self._keep(math.inf):
+                    pass
                 if not self._waits():  # it may have noticed a restore
                     return total
 
@@ -365,7 +354,8 @@ class Forwarder:
         """1. What waits, the oldest first, but for the calls that are held."""
         waiting = self.inbox.waiting(but=self._held.deliveries())
         if waiting:
-            self._call_log.database()  # first: nothing is understood in vain while the call log is away
+            # first: nothing is understood in vain while the call log is away
+            self._keeper.look(self._call_log.database())
         return waiting
 
     def _waits(self) -> bool:
@@ -378,10 +368,13 @@ class Forwarder:
         days = self.settings.calls_days
         if days and taken and self._clock_doubt():
             days = 0
-        for delivery in taken:
-            outcome, event = understood(delivery, self.settings.feeds)
+        brought = [(delivery, *understood(delivery, self.settings.feeds)) for delivery in taken]
+        if taken:
+            self._keeper.judge(self._call_log.database(), [event for _, _, event in brought if event])
+        for delivery, outcome, event in brought:
             past = _past(event, self.forgotten, days) if event else None
             if event and not past:
+                delivery, event = self._keeper.without_mentions(delivery, event)
                 batch.append((delivery, with_known_links(event, self.settings, self.inbox)))
             else:
                 aside.append((delivery, past or judged(delivery, outcome)))
@@ -467,7 +460,9 @@ class Forwarder:
             if not self._clock_doubt():
                 with self.forgotten.held():  # what ends a call is rejected before this or after it
                     self._end_overdue(self._call_log.database())
-            self._looked, self._kept = at, False
+            with self.forgotten.held():
+                self._keeper.look(self._call_log.database())
+            self._looked, self._keeper.due = at, True
         if always or at - self._ticked > STATUS_EVERY:
             self._call_log.check_position()
             try:

@@ -251,6 +251,19 @@ class FeedStatus(Table):
         indexes = ((("node", "feed"), True),)
 
 
+class ForgottenList(Table):
+    """Отпечатки удалённых по требованию человека: по ним каждый узел узнаёт, кого не возвращать; строки коннектора"""
+
+    id = Key(help_text="Ключ")
+    list_key = chars(64, "Ключ отпечатка", ProviderId)
+    kind = chars(8, "Чей отпечаток: number, own, call, contact, done", ProviderId)
+    digest = chars(64, "Отпечаток", ProviderId)
+    forgotten_ms = Big(help_text="Когда удалён, миллисекунды с 1970 UTC", default=0, constraints=[SQL("DEFAULT 0")])
+
+    class Meta:
+        indexes = ((("list_key", "kind", "digest", "forgotten_ms"), True),)
+
+
 class ChangeCounter(Table):
     """Счётчик изменений: последняя строка, которую блокирует запись в журнал"""
 
@@ -278,6 +291,7 @@ TABLES: tuple[type[Table], ...] = (
     Contacts,
     Employees,
     FeedStatus,
+    ForgottenList,
     ChangeCounter,
     SchemaInfo,
 )

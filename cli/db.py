@@ -10,6 +10,8 @@ from calllog import database
 from cli import terminal
 from config import Stop
 from upkeep import transfer
+from upkeep.exchange import Exchange
+from upkeep.forgotten import Forgotten
 
 command = AppGroup("db", help="The call log's tables.")
 
@@ -36,10 +38,19 @@ def db_downgrade(release: str) -> None:
         known = ", ".join(database.RELEASES)
         raise Stop(f"{release} is no release that this one knows ({known}) and no schema version")
     with terminal.attempt("not downgraded"):
+        _take_list()
         back = database.downgrade(terminal.settings().database_url, schema_version, terminal.echo)
     terminal.echo(
         f"schema version {schema_version}" if back else "a release of that version writes the call log as it is"
     )
+
+
+def _take_list() -> None:
+    """Who was forgotten on other nodes, into this node's own list: an older release goes by that alone."""
+    db, who = database.open_database(terminal.settings().database_url), Forgotten(terminal.settings().inbox_dir)
+    with db.connection_context(), who.held():
+        if db.table_exists("forgotten_list"):
+            Exchange(who).take(db)
 
 
 @command.command("status")

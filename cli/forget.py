@@ -126,7 +126,7 @@ def _swept(act: Iterator[dict[str, int]], label: str) -> dict[str, int]:
 
 
 def _copies(at: datetime) -> list[str]:
-    """Until when backups still hold what was deleted."""
+    """Where and until when copies of ours still hold what was deleted; what a killed restore has left is deleted."""
     inbox = terminal.inbox()
     directory = inbox.fact("backup_directory")
     lines = (
@@ -138,6 +138,8 @@ def _copies(at: datetime) -> list[str]:
     )
     log = backup.call_log_file(terminal.settings())
     for folder in {inbox.directory, log.parent if log else inbox.directory}:
+        if backup.clear(folder):
+            lines.append(f"{folder / backup.BESIDE}, left by a restore that was killed, is deleted")
         for aside in sorted(folder.glob("*.before-*")):
             lines.append(f"{aside} was kept by a restore and may hold it: delete it")
     return lines
@@ -145,11 +147,15 @@ def _copies(at: datetime) -> list[str]:
 
 def _backups(directory: Path, keep: int, at: datetime) -> list[str]:
     before = [one for one in backup.backups(directory) if one.at <= at]
+    left = [f"{part} is left of a backup that was killed: it is deleted" for part in backup.clear_parts(directory)]
+    with terminal.attempt(f"the list of the forgotten is not in {directory} yet"):
+        backup.keep_lists(terminal.settings(), directory)
     again = "when one of them is restored by pbx-connector restore, the number is deleted from it again"
     if not before:
-        return [f"{directory} has no backup that holds it", again]
+        return [f"{directory} has no backup that holds it", again, *left]
     if keep:
         gone = f"with a backup a day and --keep {keep} the last of them is gone on {at + timedelta(days=keep):%Y-%m-%d}"
     else:
         gone = "nothing deletes them by itself: pbx-connector backup --keep N does, or delete them yourself"
-    return [f"{len(before)} backups in {directory} may hold it, the newest is {before[-1].path.name}", gone, again]
+    there = f"{len(before)} backups in {directory} may hold it, the newest is {before[-1].path.name}"
+    return [there, gone, again, *left]

@@ -107,6 +107,13 @@ EXAMPLES: dict[str, dict[str, str | int]] = {
         "employee_name": "Петрова Анна",
         "updated_at": "2024-03-01 09:00:00",
     },
+    "forgotten_list": {
+        "id": 3,
+        "list_key": "41d0e37b" * 8,
+        "kind": "call",
+        "digest": "7be013d4" * 8,
+        "forgotten_ms": 1795510800000,
+    },
     "feed_status": {
         "id": 1,
         "node": "pbx1",

@@ -28,6 +28,8 @@ from inbox import file as inbox_file
 from models import Position
 from server import files
 from upkeep import acts, ours, reject
+from upkeep.exchange import give
+from upkeep.forget import SWEPT
 from upkeep.forgotten import Forgotten
 from upkeep.sweep import Place, Sweep
 
@@ -35,6 +37,8 @@ VERSION = 1  # of the manifest
 INBOX, CALLS, MANIFEST = "inbox.db", "calls.db", "manifest.json"
 LISTS = ("forgotten", acts.LOG)  # merged into those that are there, never put in their place
 STAMP = re.compile(r"\d{8}T\d{6}Z")
+KEPT = "forgotten.list"  # beside the backups: who was forgotten since, and the records
+BESIDE = "restoring"  # beside a database: what is made ready to take its place
 COUNTED = {
     INBOX: ("deliveries", "placements"),
     CALLS: ("calls", "call_events", "call_legs", "call_recordings", "call_attributes", "contacts", "employees"),
@@ -89,8 +93,7 @@ def make(settings: Settings, inbox: Inbox, directory: Path, progress: Callable[[
     Raises Stop, OSError and sqlite3.Error, and leaves nothing behind then."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone_in(directory):
-        for left in directory.glob(".*.part"):  # of one that was killed
-            shutil.rmtree(left)
+        _remove_parts(directory)
         stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         if (directory / stamp).exists():
             raise Stop(f"there is a backup {stamp} already: less than a second ago")
@@ -106,6 +109,48 @@ def make(settings: Settings, inbox: Inbox, directory: Path, progress: Callable[[
             raise
         files.sync(directory)
     return Backup(directory / stamp, manifest)
+
+
+def _remove_parts(directory: Path) -> list[Path]:
+    """What backups that were killed have left; call it alone in the directory."""
+    left = sorted(directory.glob(".*.part"))
+    for part in left:
+        shutil.rmtree(part)
+    return left
+
+
+def clear_parts(directory: Path) -> list[Path]:
+    """The same where nobody makes a backup now; what is gone."""
+    if not directory.is_dir():
+        return []
+    try:
+        with _alone_in(directory):
+            return _remove_parts(directory)
+    except Stop:  # one is being made, by which this is deleted
+        return []
+
+
+def clear(directory: Path) -> bool:
+    """Whether a restore that was killed had left something beside a database; it is gone. Nobody restores while a command
+    uses DATA_DIR."""
+    there = (directory / BESIDE).is_dir()
+    shutil.rmtree(directory / BESIDE, ignore_errors=True)
+    return there
+
+
+def keep_lists(settings: Settings, directory: Path) -> None:
+    """The list of the forgotten and the records, as they are now, beside the backups: a lost disk and an older backup bring
+    nobody back."""
+    place = directory / KEPT
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with Forgotten(settings.inbox_dir).held():
+        for source in (settings.inbox_dir / LISTS[0], acts.directory(settings) / LISTS[1]):
+            if source.exists():
+                new = place / f".{source.name}.new"
+                new.unlink(missing_ok=True)
+                files.write(new, source.read_bytes())
+                new.replace(place / source.name)
+    files.sync(place)
 
 
 def thin(directory: Path, keep: int) -> list[Path]:
@@ -263,8 +308,9 @@ def restore(
         done.append(f"changes go on above {known.change_no}, which no reader of the call log can have passed")
     elif position:
         known = replace(known, change_no=max(position, known.change_no))
-    Forgotten(settings.inbox_dir).merge(backup.path / "forgotten")
-    acts.merge(settings.data_dir / "acts", backup.path)
+    for lists in (backup.path, backup.path.parent / KEPT):
+        Forgotten(settings.inbox_dir).merge(lists / LISTS[0])
+        acts.merge(acts.directory(settings), lists)
     with contextlib.ExitStack() as stack:
         staged = {name: stack.enter_context(_staged(backup.path / name, place)) for name, place in places.items()}
         if merged and with_inbox and inbox.path.exists():
@@ -315,6 +361,9 @@ def _forget_in(settings: Settings, inbox: Inbox, log: Path | None) -> list[str]:
             gone.update(bite)
         of = who.digests()
         record.fields["digests"] = sorted(digest for at in sweep.met for digest in of.get(at, ()))
+        if db is not None:
+            give(db, who.facts())
+        inbox.remember(**{SWEPT: str(who.size())})
     counts = ", ".join(f"{count} {name}" for name, count in gone.items() if count) or "nothing"
     return [f"of {who.known()} forgotten numbers the copy held: {counts}; deleted again"]
 
@@ -331,7 +380,7 @@ def _merged(present: Path, restored: Inbox) -> str:
 def _staged(source: Path, place: Path) -> Iterator[Path]:
     """The backup's file beside its place, in a directory of its own, brought to this release's schema."""
     place.parent.mkdir(mode=0o700 if place.name == INBOX else 0o750, parents=True, exist_ok=True)
-    beside = place.parent / "restoring"
+    beside = place.parent / BESIDE
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(mode=0o700)
     file = beside / (INBOX if source.name == INBOX else CALLS)

@@ -1,7 +1,7 @@
 """Who was forgotten: keyed hashes of numbers and call ids, so that no replay and no late delivery brings them back.
 
 DATA_DIR/inbox/forgotten, one line a fact, only ever appended to: `key <hex>`, and beneath it `number <hash> <when>`,
-`own <hash> <when>`, `call <hash> <when>` and `contact <hash> <when>` in milliseconds since 1970 UTC. `when` is the moment
+`own …`, `call …`, `contact …` and `done …` in milliseconds since 1970 UTC. `when` is the moment
 of the act, the same in every line of it. No restore replaces the list: lists are merged, with those of other nodes too
 (upkeep/exchange.py). The key lies beside the hashes, so whoever reads the file can try all numbers: they are out of sight,
 not secret from its owner.
@@ -24,6 +24,7 @@ from upkeep.spellings import WHOLE, normal
 
 CallId = tuple[str, str]  # (provider, provider_call_id)
 NUMBER, OWN, CALL, CONTACT = "number", "own", "call", "contact"
+DONE = "done"  # of a number: its first sweep is over
 
 
 class Fact(NamedTuple):
@@ -130,7 +131,11 @@ class Forgotten:
             one._hint = re.compile(digits)
         return one
 
-    def digests(self, since: int = 0) -> dict[int, list[str]]:
+    def covers(self, ats: Collection[int]) -> bool:
+        """Whether all that was forgotten at these moments counts here."""
+        return self._of is None or self._of.issuperset(ats)
+
+    def digests(self) -> dict[int, list[str]]:
         """When -> the hashes of the numbers that were forgotten then."""
         found: dict[int, list[str]] = {}
         for fact in self.facts():

@@ -16,6 +16,7 @@ import peewee
 
 from calllog import batch
 from calllog.batch import TooMuch
+from calllog.database import transaction
 from calllog.reading import pages
 from config import Settings
 from inbox import FORGOTTEN, Inbox, Stored, Text
@@ -27,7 +28,8 @@ from schemas.reading import Delivery
 from upkeep import acts
 from upkeep.bites import ROWS, Counts, bites, give_way, in_room, truncate_log
 from upkeep.blanking import blank_delivery, blank_event, blank_json, is_id, values
-from upkeep.forgotten import CallId, Forgotten
+from upkeep.exchange import give
+from upkeep.forgotten import CallId, Fact, Forgotten
 from upkeep.spellings import Known, blank, normal
 
 T = TypeVar("T")
@@ -83,6 +85,7 @@ class Place:
     settings: Settings
     position: Callable[[], Position] | None = None
     pause: bool = True  # after each bite, for others
+    log: bool = True  # look through the call log, not only for what deliveries of the inbox tell of
 
 
 class Sweep:
@@ -98,6 +101,7 @@ class Sweep:
         self.place, self.who, self.record, self.marks = place, who, record, marks
         self.examples: dict[str, list[str]] = {HIS: [], MENTIONS: []}
         self._his: set[int] = set()  # calls, by their ids in the log
+        self.added: set[Fact] = set()  # to the list, by this sweep
         self.met: set[int] = set()  # when those were forgotten of whom something was found
 
     def run(self) -> Iterator[Counts]:
@@ -105,7 +109,7 @@ class Sweep:
         yield from self._calls()
         for page in self.inbox.pages():
             yield from self._deliveries(page)
-        if self.db is not None:
+        if self.db is not None and self.place.log:
             yield from self._mentions(self.db)
             yield from self._contacts(self.db)
             yield from self._names(self.db)
@@ -169,7 +173,7 @@ class Sweep:
         """Calls that are his, each with when he was forgotten."""
         for page in self.inbox.pages():
             yield self._calls_of(page)
-        if self.db is not None:
+        if self.db is not None and self.place.log:
             columns = (Calls.provider, Calls.provider_call_id, Calls.client_number, Calls.caller_raw, Calls.called_raw,
                        Calls.first_event_at)  # fmt: skip
             for rows in pages(self.db, ROWS, Calls.id, *columns):
@@ -220,15 +224,22 @@ class Sweep:
     def _was_there(self, delivery: Delivery) -> bool:
         return self.marks is None or delivery.id <= self.marks.delivery
 
-    def _remember(self, bite: list[tuple[CallId, int]]) -> None:
+    def _remember(self, bite: list[tuple[CallId, int]]) -> list[Fact]:
+        """Of calls that are not in the log, too: no later delivery may make them."""
+        facts: list[Fact] = []
         for at in {at for _, at in bite}:
             new = [call for call, of in bite if of == at and self.who.when_call(*call) < 0]
-            if new:
-                self.who.add(at, calls=new)
+            facts += self.who.add(at, calls=new) if new else []
+        self.added.update(facts)
+        return facts
 
     def _remove(self, bite: list[tuple[CallId, int]]) -> Counts:
-        self._remember(bite)  # of calls that are not in the log, too: no later delivery may make them
-        return batch.remove(self.db, [call for call, _ in bite]) if self.db is not None else {}
+        facts = self._remember(bite)
+        if self.db is None:
+            return {}
+        with transaction(self.db):
+            give(self.db, facts)
+            return batch.remove(self.db, [call for call, _ in bite])
 
     def _planned(self, bite: list[tuple[CallId, int]]) -> tuple[Counts, list[tuple[CallId, int]], list[str]]:
         """How many rows of each table would go, of which calls, and these calls' names."""
@@ -366,9 +377,13 @@ class Sweep:
                 yield self._bite({"contacts": len(bite)}, bite, keys, partial(self._remove_contacts, db))
 
     def _remove_contacts(self, db: peewee.Database, rows: list[tuple[int, object, int]]) -> Counts:
+        facts: list[Fact] = []
         for when in {when for _, _, when in rows}:
-            self.who.add(when, contacts=[(id, at) for id, at, of in rows if of == when])
-        return {"contacts": Contacts.delete().where(Contacts.id.in_([id for id, _, _ in rows])).execute(db)}
+            facts += self.who.add(when, contacts=[(id, at) for id, at, of in rows if of == when])
+        self.added.update(facts)
+        with transaction(db):
+            give(db, facts)
+            return {"contacts": Contacts.delete().where(Contacts.id.in_([id for id, _, _ in rows])).execute(db)}
 
     def _names(self, db: peewee.Database) -> Iterator[Counts]:
         """Names in 1C's own tables that mention him."""

@@ -102,6 +102,11 @@ def left(directory: Path) -> Iterator[Unfinished]:
                 one.close()
 
 
+def present(directory: Path) -> bool:
+    """Whether any act is under way or was broken off."""
+    return directory.is_dir() and any(directory.glob(f"*{SUFFIX}"))
+
+
 def _free(path: Path) -> Unfinished | None:
     try:
         lock = os.open(path, os.O_RDWR)

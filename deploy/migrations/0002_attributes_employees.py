@@ -1,5 +1,5 @@
-"""What had no column: call_attributes, employee_name, redirected_from; employees, schema_info.readable_by; the index by the
-last digits of a number. The way back.
+"""What had no column: call_attributes, employee_name, redirected_from; employees, forgotten_list, schema_info.readable_by;
+the index by the last digits of a number. The way back.
 
 `employees`, while it is empty, takes over what the call log shows consistently of extensions: click to call went by the
 log until now. Repeatable: whatever is already there stays. Columns are added at the end of their tables, which MariaDB
@@ -42,7 +42,7 @@ REASONS = frozenset(
 
 def up(migrator: Any, db: Any) -> None:
     with db.bind_ctx(models.TABLES):
-        for table in (models.CallAttributes, models.Employees):
+        for table in (models.CallAttributes, models.Employees, models.ForgottenList):
             database.create(db, table)
         for table in (models.Calls, models.CallLegs, models.FeedStatus, models.SchemaInfo):
             database.add_missing(db, table)
@@ -53,8 +53,8 @@ def up(migrator: Any, db: Any) -> None:
 
 def down(migrator: Any, db: Any) -> None:
     """To what release 0.1.0 writes. Its INSERTs name their columns, so the new ones stay, with their defaults, and so does
-    `employees`, which 1C fills, and the index, which the database keeps. call_attributes is emptied: that release would
-    forget a person and leave those rows."""
+    `employees`, which 1C fills, the index, which the database keeps, and `forgotten_list`: that release goes by each
+    node's own list. call_attributes is emptied: that release would forget a person and leave those rows."""
     if database.on_mysql(db):  # DDL waits for transactions that saw the schema version before it became 0
         db.execute_sql(f"ALTER TABLE schema_info COMMENT = '{models.SchemaInfo.__doc__}'")
     last = 0

@@ -13,7 +13,7 @@ import cli
 from app import create_app
 from calllog import database
 from inbox import DEAD, FORWARDED, Outcome, now
-from models import CallAttributes, CallEvents, CallRecordings, Calls, Contacts, Employees, Table
+from models import CallAttributes, CallEvents, CallRecordings, Calls, Contacts, Employees, ForgottenList, Table
 from schemas.reading import Delivery
 from tests.rig.fixtures import ZONE
 from tests.rig.node import Node, end, ring
@@ -324,3 +324,103 @@ def test_forgetting_again_says_of_whom(node: Node) -> None:
     assert flask(node, "acts").output.count(f"отпечаток номера в системе: {first['digest']}") == 2
     flask(node, "forget", "--again")
     assert len(acts(node)) == 2
+
+
+# --------------------------------------------------------------------------------------------- nothing brings him back
+
+
+LINK = "https://app.uiscom.ru/r/1"
+RECORDED = {"call_session_id": "1", "file_link": LINK, "file_duration": 9, "contact_full_name": "Пётр"}
+
+
+@pytest.fixture
+def beside(node: Node, tmp_path: Path) -> Node:
+    """A second node on the same call log."""
+    return Node(tmp_path / "beside", node.settings.database_url)
+
+
+def test_what_one_node_forgets_the_others_forget_at_their_next_batch(node: Node, beside: Node) -> None:
+    """Ring at one, recording at the other, which also has what is not in the log."""
+    put(node, "uis", "in", ring("1"))
+    node.forward()
+    put(beside, "uis", "rec", RECORDED)
+    beside.forward()
+    put(beside, "uis", "in", ring("2", calling_phone_number=OTHER, comment=f"муж {PERSON}"))
+    beside.forward()
+    put(beside, "uis", "in", {"direction": "in", "calling_phone_number": SPELLINGS[4]})
+    put(beside, "uis", "in", ring("3"))  # it waits
+    assert "deleted: 1 calls" in flask(node, "forget", PERSON, "--yes").output
+    put(beside, "uis", "rec", {**RECORDED, "file_link": "https://app.uiscom.ru/r/late"})
+    beside.forward()
+    assert [row["provider_call_id"] for row in rows(node, Calls)] == ["2"]
+    left = beside.inbox.deliveries(limit=-1)
+    assert PERSON.encode() not in b"".join(stored.delivery.body for stored in left)
+    assert {stored.outcome.reason for stored in left if not stored.delivery.body} <= {"forgotten"}
+    assert "***" in next(s for s in left if s.outcome.state == FORWARDED).delivery.body.decode()
+    first, other = acts(node)[0], acts(beside)[0]
+    assert (other["kind"], other["digests"]) == ("again", [first["digest"]])
+    for one in (node, beside):
+        flask(one, "inbox", "replay", "--status", FORWARDED)
+        flask(one, "inbox", "replay", "--status", "ignored")
+        one.forward()
+        flask(one, "calls", "rebuild")
+    assert [row["provider_call_id"] for row in rows(node, Calls)] == ["2"]
+
+
+def test_a_call_of_his_is_known_by_its_id_wherever_an_event_of_it_is_ignored(node: Node, beside: Node) -> None:
+    flask(node, "forget", PERSON, "--yes")
+    put(node, "uis", "rec", RECORDED)  # of a call that nobody has told of: it may be anybody's
+    node.forward()
+    assert [row["recording_url"] for row in rows(node, Calls)] == [LINK]
+    put(node, "uis", "in", ring("1"))  # of a time before: it is his
+    node.forward()
+    assert rows(node, Calls) == []
+    put(beside, "uis", "rec", {**RECORDED, "file_duration": 10})
+    beside.forward()
+    put(node, "uis", "rec", {**RECORDED, "file_duration": 11})
+    node.forward()
+    assert rows(node, Calls) == []
+    assert [stored.delivery.body for one in (node, beside) for stored in one.inbox.deliveries()] == [b""] * 3
+    assert [(act["kind"], act["counts"]["calls"]) for act in acts(node)[1:]] == [("again", 1)]
+
+
+def test_a_late_event_of_anothers_call_only_mentions_him(node: Node) -> None:
+    """He was rung by it, or is spoken of: the call is not his, and the number is blanked."""
+    put(node, "uis", "in", ring("2", calling_phone_number=OTHER))
+    node.forward()
+    flask(node, "forget", PERSON, "--yes")
+    put(node, "uis", "in", ring("2", calling_phone_number=OTHER, comment=f"муж {SPELLINGS[4]}"))
+    put(
+        node,
+        "uis",
+        "rec",
+        {"call_session_id": "2", "called_phone_number": PERSON, "finish_time": "2024-03-01 10:00:00"},
+    )
+    node.forward()
+    (row,) = rows(node, Calls)
+    assert (row["client_number"], row["events_count"]) == (OTHER, 3)
+    assert [attribute["content"] for attribute in rows(node, CallAttributes)] == ["муж ***"]
+    assert not any(PERSON in event["payload"] for event in rows(node, CallEvents))
+    assert not any(PERSON.encode() in stored.delivery.body for stored in node.inbox.deliveries())
+
+
+def test_a_call_log_that_was_restored_or_copied_meanwhile_is_swept_by_itself(node: Node) -> None:
+    """The forwarder notices that the log lacks facts of the list: rows and contacts of a dump go again, by any clock."""
+    ahead = datetime.now(ZONE).replace(tzinfo=None, microsecond=0) + timedelta(hours=7)
+    put(node, "uis", "rec", end("1"))
+    write(node, Contacts, id=5, client_number=PERSON, client_name="Пётр", updated_at=ahead)
+    node.forward()
+    kept = {table: rows(node, table) for table in (Calls, CallEvents, Contacts)}
+    flask(node, "forget", PERSON, "--yes")
+    facts = rows(node, ForgottenList)
+    assert {fact["kind"] for fact in facts} == {"number", "call", "contact", "done"}
+    db = database.open_database(node.settings.database_url)
+    for gone in (len(facts), 1):  # all of the list, or only that its sweep was over
+        with db.connection_context():
+            for table, there in kept.items():
+                table.insert_many(there).execute(db)
+            ForgottenList.delete().where(ForgottenList.id > len(facts) - gone).execute(db)
+        node.forward()
+        assert [rows(node, table) for table in kept] == [[], [], []]
+        assert {fact["kind"] for fact in rows(node, ForgottenList)} == {"number", "call", "contact", "done"}
+    assert [act["kind"] for act in acts(node)] == ["forget", "again", "again"]
