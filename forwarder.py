@@ -45,6 +45,7 @@ from models import Position
 from schemas.event import CallEvent
 from schemas.reading import Delivery
 from setup.button import judged
+from upkeep import traces
 from upkeep.forgotten import Forgotten
 from upkeep.keeper import Keeper
 from upkeep.reject import Withdrawal, carry_out
@@ -305,7 +306,9 @@ class Forwarder:
         """What is due of forgetting, so long; whether anything is left. Between two batches: its bites keep them out."""
         if not (self._keeper.due or self._keeper.busy):
             return False
-        place = Place(self._call_log.database(), self.inbox, self.settings, self.inbox.position, pause=False)
+        place = Place(
+            self._call_log.database(), self.inbox, self.settings, self.inbox.position, pause=False, rewrite=False
+        )
         return self._keeper.work(place, seconds)
 
     # ---------------------------------------------------------------------------------------------- forwarding
@@ -450,6 +453,7 @@ class Forwarder:
             _log(delivery, outcome)
         if any(outcome.reason == FORGOTTEN for _, outcome in settled):
             self.inbox.truncate_log()  # its -wal has the body still
+            self.inbox.remember(**{traces.DUE: "1"})
         return Tally(*(sum(outcome.state == state for _, outcome in settled) for state in (FORWARDED, IGNORED, DEAD)))
 
     def tick(self, always: bool = False) -> None:

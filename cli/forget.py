@@ -13,8 +13,7 @@ from cli import terminal
 from config import Stop
 from inbox import now
 from schemas.fields import phone
-from upkeep import backup, forget, sweep
-from upkeep.bites import truncate_log
+from upkeep import acts, backup, forget, sweep
 from upkeep.forgotten import Forgotten
 from upkeep.spellings import SHORTEST, WHOLE, normal, numbers_in
 
@@ -67,13 +66,11 @@ def command(number: str, again: bool, why: str, yes: bool, yes_own: bool, yes_sh
         gone = _swept(act, "deleting")
     terminal.echo("deleted: " + (_counted(gone, False) or "nothing was there"))
     terminal.echo("mentions of others, blanked: " + (_counted(gone, True) or "none"))
-    for what, empty in (("inbox", inbox.truncate_log()), ("call log", truncate_log(log))):
-        if not empty:
-            terminal.echo(
-                f"a reader holds the {what}'s -wal file, deleted bytes may be in it until the service restarts"
-            )
+    terminal.echo(f"our own files: {_files(settings.data_dir)}")
     if isinstance(log, peewee.MySQLDatabase):
-        terminal.echo("MySQL's own binary logs and dumps still hold it until they are deleted")
+        terminal.echo(
+            "the database server's own files, binary logs and dumps are yours: docs/operations.md has the settings"
+        )
     terminal.echo("\n".join(_copies(datetime.now(UTC))))
     terminal.echo("the provider's own records and 1C's data are not touched; the record of this: pbx-connector acts")
 
@@ -105,6 +102,12 @@ def _confirm_short(number: str) -> None:
         raise Stop(f"{len(number)} digits are no whole number; --yes-short if it is meant")
     if not click.confirm(f"{len(number)} digits are no whole number with its area's code. Is it meant?"):
         raise Stop("as you say")
+
+
+def _files(data_dir: Path) -> str:
+    """What the last act says of the bytes in our own files."""
+    found = acts.records(data_dir / "acts")
+    return str(found[-1].get("files", "nothing was deleted")) if found else "nothing was deleted"
 
 
 def _counted(counts: dict[str, int], blanked: bool) -> str:

@@ -11,7 +11,8 @@ from cli import terminal
 from config import Settings, Stop
 from inbox import Inbox, clock, now
 from inbox.judge import DAY
-from upkeep import acts, leaps, retention
+from upkeep import acts, leaps, retention, traces
+from upkeep.forgotten import Forgotten
 
 
 @click.command("purge")
@@ -47,6 +48,8 @@ def command(only_inbox: bool, days: int | None, dead: bool, dry_run: bool, yes: 
         terminal.echo(f"inbox: {counts} {done} (older than {inbox_days} days)")
         if kept and days is None:
             leaps.remember(inbox, "inbox", at - inbox_days * DAY)
+        if kept and inbox.fact(traces.DUE):
+            _rewrite(inbox, settings)
         if only_inbox:
             return
         if settings.calls_days:
@@ -57,6 +60,13 @@ def command(only_inbox: bool, days: int | None, dead: bool, dry_run: bool, yes: 
         if kept:
             leaps.remember(inbox, "calls", at - settings.calls_days * DAY if settings.calls_days else 0)
             inbox.remember(purged_at=str(now()), purge_refused="")
+
+
+def _rewrite(inbox: Inbox, settings: Settings) -> None:
+    """The files without the bytes that what was forgotten since may have left in them."""
+    _, in_the_way = traces.remove(terminal.call_log(), inbox, Forgotten(settings.inbox_dir))
+    for sentence in in_the_way:
+        terminal.echo(sentence)
 
 
 def _purge_calls(inbox: Inbox, settings: Settings, record: acts.Record | None, at: int, yes: bool) -> int:

@@ -334,6 +334,13 @@ class InboxFile:
         with self._turn_and_connection() as db:
             return truncate_log(db.execute)
 
+    def rewrite(self) -> bool:
+        """Write inbox.db anew, without what its pages hold beside rows; the others wait for their turn meanwhile. False
+        while a reader keeps the old bytes."""
+        with self._turn_and_connection() as db:
+            db.execute("VACUUM")
+            return bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+
 
 def bring_up(db: sqlite3.Connection, version: int = USER_VERSION) -> None:
     """Make the tables and indexes of this user_version, whatever is missing of them."""

@@ -135,6 +135,7 @@ EXAMPLES: dict[str, dict[str, str | int]] = {
 }
 
 OURS = {
+    "forgotten_list": "Служебная: в 1С не нужна.",
     "change_counter": "Служебная: в 1С не нужна, читать и менять её нельзя.",
     "schema_info": "Служебная: в 1С не нужна.",
 }

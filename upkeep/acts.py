@@ -26,7 +26,7 @@ LOG = "acts.jsonl"
 
 METHOD = (
     "удаление записей из базы данных средствами СУБД; файлы SQLite — с затиранием удалённого нулями (secure_delete) и "
-    "очисткой журнала упреждающей записи"
+    "очисткой журнала упреждающей записи; файлы сервера баз данных, его журналы и копии — забота их владельца"
 )
 
 # Tables and states -> the categories of personal data in them, in the words of the act.
@@ -72,7 +72,7 @@ ACT = """АКТ ОБ УНИЧТОЖЕНИИ ПЕРСОНАЛЬНЫХ ДАННЫ�
 4. Уничтоженные персональные данные (категория — сколько записей):
 {rows}{period}
 5. Информационная система: коннектор АТС — 1С, узел {node} (сервер {host}): журнал звонков и приёмный ящик
-6. Способ уничтожения: {method}
+6. Способ уничтожения: {method}{files}
 7. Причина уничтожения: {why}
 8. Дата уничтожения: {began_at} — {ended}{unfinished}
 9. Уничтожил (Ф. И. О., должность, подпись): ____________________________ / ____________
@@ -220,6 +220,7 @@ def as_text(fields: Mapping[str, Any]) -> str:
         {
             **fields,
             "method": METHOD,
+            "files": f"\n   Файлы коннектора: {fields['files']}" if fields.get("files") else "",
             "subject": subject,
             "rows": rows,
             "period": f"\n   Период данных: {fields['period']}" if fields.get("period") else "",

@@ -27,7 +27,7 @@ from inbox import Inbox, clock, now, read_position, rescue
 from inbox import file as inbox_file
 from models import Position
 from server import files
-from upkeep import acts, ours, reject
+from upkeep import acts, ours, reject, traces
 from upkeep.exchange import give
 from upkeep.forget import SWEPT
 from upkeep.forgotten import Forgotten
@@ -171,9 +171,10 @@ def _fill(settings: Settings, inbox: Inbox, part: Path, progress: Callable[[str,
             raise Stop(f"there is no call log at {log}: run pbx-connector db upgrade")
         sources = {CALLS: log, **sources}  # the log first, see above
     inbox.node()  # the inbox is there, even where nothing ever came
+    anyone = Forgotten(settings.inbox_dir).known() > 0
     manifest: dict[str, Any] = {"version": VERSION, "at": now(), "node": inbox.node(), "files": {}}
     for name, source in sources.items():
-        _copy(source, part / name, partial(progress, name))
+        _copy(source, part / name, partial(progress, name), anyone)
         manifest["files"][name] = {"sha256": files.sha256(part / name), **_looked_at(part / name)}
     kept = Forgotten(settings.inbox_dir)
     with kept.held():
@@ -184,8 +185,9 @@ def _fill(settings: Settings, inbox: Inbox, part: Path, progress: Callable[[str,
     return manifest
 
 
-def _copy(source: Path, target: Path, progress: Callable[[int, int], None]) -> None:
-    """SQLite's online copy of one moment: the snapshot is held, or every commit beside it would begin the copy anew."""
+def _copy(source: Path, target: Path, progress: Callable[[int, int], None], rewrite: bool) -> None:
+    """SQLite's online copy of one moment: the snapshot is held, or every commit beside it would begin the copy anew. With
+    `rewrite` it has no bytes beside its rows (upkeep/traces.py)."""
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     with contextlib.closing(_open(source, "ro")) as there, contextlib.closing(_open(target, "rw")) as copy:
         there.execute("BEGIN")
@@ -193,6 +195,8 @@ def _copy(source: Path, target: Path, progress: Callable[[int, int], None]) -> N
         there.backup(copy, pages=PAGES, progress=lambda _, left, all: progress(left, all), sleep=0)
         there.execute("ROLLBACK")
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, whole by itself
+        if rewrite:
+            copy.execute("VACUUM")
     files.sync(target)
 
 
@@ -364,6 +368,8 @@ def _forget_in(settings: Settings, inbox: Inbox, log: Path | None) -> list[str]:
         if db is not None:
             give(db, who.facts())
         inbox.remember(**{SWEPT: str(who.size())})
+        if any(gone.values()):
+            traces.remove(db, inbox, Forgotten(None))
     counts = ", ".join(f"{count} {name}" for name, count in gone.items() if count) or "nothing"
     return [f"of {who.known()} forgotten numbers the copy held: {counts}; deleted again"]
 

@@ -6,7 +6,7 @@ Each is a sweep with a destruction record that counts by bites (unfinished.py): 
 from collections.abc import Iterator
 
 from inbox import now
-from upkeep import acts, unfinished
+from upkeep import acts, traces, unfinished
 from upkeep.bites import Counts
 from upkeep.exchange import give
 from upkeep.forgotten import DONE, NUMBER, OWN, Fact, Forgotten
@@ -76,6 +76,24 @@ def _do(place: Place, act: Unfinished, number: str = "", of: Forgotten | None = 
             _note(place, who, view, size if others else who.size())
         if there is not None:
             _over(place, who, Fact(*act.aim["fact"])._replace(kind=DONE))
+        _clean(place, who, record, number)
+
+
+def _clean(place: Place, who: Forgotten, record: acts.Record, number: str) -> None:
+    """No bytes of it are left in our own files, or the record says so. The company's own number is in them all the same.
+    Beside forwarding nothing is written anew, because deliveries would wait: pbx-connector purge does it at night."""
+    own = bool(record.unfinished and record.unfinished.aim.get("fact", ["", ""])[1] == OWN)
+    if not record.unfinished or not (number or record.unfinished.counts() or place.inbox.fact(traces.DUE)):
+        return
+    if not place.rewrite:
+        place.inbox.remember(**{traces.DUE: "1"})
+        record.fields["files"] = "переписывает заново ежедневная команда pbx-connector purge"
+        return
+    left, in_the_way = traces.remove(place.db, place.inbox, who, "" if own else number)
+    found = ", ".join(f"{name} — {count}" for name, count in left.items() if count)
+    words = [f"цифры номера ещё стоят, в идентификаторах или ссылках: {found}"] if found and not in_the_way else []
+    words += [f"не очищены: {sentence}" for sentence in in_the_way]
+    record.fields["files"] = "; ".join(words) or ("байтов номера нет" if number and not own else "переписаны заново")
 
 
 def _note(place: Place, who: Forgotten, view: Forgotten, size: int) -> None:

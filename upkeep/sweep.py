@@ -85,6 +85,7 @@ class Place:
     settings: Settings
     position: Callable[[], Position] | None = None
     pause: bool = True  # after each bite, for others
+    rewrite: bool = True  # files in which bytes are left, though deliveries wait meanwhile
     log: bool = True  # look through the call log, not only for what deliveries of the inbox tell of
 
 

@@ -1,6 +1,8 @@
 """pbx-connector forget: his and mentions are two things, ids are no numbers, and clocks decide nothing of what is there."""
 
 import json
+import sqlite3
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from models import CallAttributes, CallEvents, CallRecordings, Calls, Contacts, 
 from schemas.reading import Delivery
 from tests.rig.fixtures import ZONE
 from tests.rig.node import Node, end, ring
-from upkeep import bites, sweep
+from upkeep import bites, sweep, traces
 from upkeep.blanking import blank_body, blank_delivery, blank_text, is_id
 from upkeep.spellings import blank
 
@@ -424,3 +426,72 @@ def test_a_call_log_that_was_restored_or_copied_meanwhile_is_swept_by_itself(nod
         assert [rows(node, table) for table in kept] == [[], [], []]
         assert {fact["kind"] for fact in rows(node, ForgottenList)} == {"number", "call", "contact", "done"}
     assert [act["kind"] for act in acts(node)] == ["forget", "again", "again"]
+
+
+# --------------------------------------------------------------------------------------------------------------- bytes
+
+
+def stale(path: Path, table: str) -> None:
+    """Rows deleted as by a program that overwrites nothing."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA secure_delete = OFF")
+        db.execute(f"DELETE FROM {table}")
+
+
+def files(node: Node) -> list[Path]:
+    return [
+        path for path in (node.inbox.path, traces.log_file(database.open_database(node.settings.database_url))) if path
+    ]
+
+
+def test_bytes_that_deleted_rows_have_left_are_written_over(node: Node) -> None:
+    for call in range(1, 30):
+        put(node, "uis", "in", ring(f"{call}", comment=SPELLINGS[call % len(SPELLINGS)]))
+    put(node, "uis", "in", ring("100", calling_phone_number=OTHER))
+    node.forward()
+    stale(node.inbox.path, "deliveries WHERE id < 30")
+    if len(files(node)) > 1:
+        stale(files(node)[1], "call_events WHERE call_id < 30")
+    node.inbox.truncate_log()
+    assert all(traces.count(path, PERSON) for path in files(node))
+    done = flask(node, "forget", PERSON, "--yes").output
+    assert "our own files: байтов номера нет" in done
+    assert [traces.count(path, PERSON) for path in files(node)] == [0] * len(files(node))
+    assert "Файлы коннектора: байтов номера нет" in flask(node, "acts").output
+    assert [row["provider_call_id"] for row in rows(node, Calls)] == ["100"]
+    put(node, "uis", "in", ring("101", calling_phone_number=OTHER))  # the file is still the file
+    node.forward()
+    assert len(rows(node, Calls)) == 2
+
+
+def test_a_reader_in_the_way_is_told_and_an_id_of_the_same_digits_too(node: Node) -> None:
+    put(node, "uis", "in", ring("1"))
+    put(node, "uis", "in", ring("2", calling_phone_number=OTHER, visitor_id=9201119613))
+    node.forward()
+    with closing(sqlite3.connect(node.inbox.path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM deliveries").fetchone()
+        done = flask(node, "forget", PERSON, "--yes").output
+        assert "не очищены: a reader holds inbox.db" in done
+    assert "в идентификаторах или ссылках: inbox.db — 1" in flask(node, "forget", PERSON, "--yes").output
+
+
+def test_the_service_leaves_bytes_to_the_daily_purge(node: Node, tmp_path: Path) -> None:
+    put(node, "uis", "in", ring("2", calling_phone_number=OTHER))
+    node.forward()
+    flask(node, "forget", PERSON, "--yes")
+    for call in range(10, 40):
+        put(node, "uis", "in", ring(f"{call}"))
+    node.forward()
+    assert node.inbox.fact(traces.DUE) == "1"
+    flask(node, "purge")
+    assert node.inbox.fact(traces.DUE) == ""
+    assert [traces.count(path, PERSON) for path in files(node)] == [0] * len(files(node))
+
+
+def test_a_number_is_counted_where_it_lies_across_two_reads(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for gap in (b"", b"\xc2\xa0(", b"\0"):
+        spelled = gap.join(PERSON[at : at + 1].encode() for at in range(11))
+        path.write_bytes(b"x" * (traces.CHUNK - 7) + spelled + b"." + b"1" + PERSON.encode() + b"x" * 10)
+        assert traces.count(path, PERSON) == 1
