@@ -257,6 +257,7 @@ class Settings:
     trusted_proxies: tuple[Network, ...] = setting("127.0.0.1, ::1", _networks)
     inbox_days: int = setting("30", _whole(1, 36_500))
     calls_days: int = setting("0", _whole(0, 36_500))
+    dead_days: int = setting("90", _whole(1, 36_500))
     log_format: str = setting("text", _one_of("text", "json"))
     log_level: str = setting("info", _one_of("debug", "info", "warning", "error"))
 

@@ -1,4 +1,4 @@
-"""pbx-connector purge: what is past INBOX_DAYS and CALLS_DAYS goes; run daily by a timer."""
+"""pbx-connector purge: what is past INBOX_DAYS, CALLS_DAYS and DEAD_DAYS goes; run daily by a timer."""
 
 import contextlib
 import sqlite3
@@ -25,7 +25,7 @@ from upkeep.forgotten import Forgotten
 def command(only_inbox: bool, days: int | None, dead: bool, dry_run: bool, yes: bool) -> None:
     """Delete what is past its term: deliveries older than INBOX_DAYS, calls whose last event is older than CALLS_DAYS.
 
-    Waiting deliveries and open calls never; dead letters with CALLS_DAYS. Each deletion leaves a record
+    Waiting deliveries and open calls never; dead letters past DEAD_DAYS (or CALLS_DAYS). Each deletion leaves a record
     (pbx-connector acts). Nothing goes while the clock is doubted (pbx-connector clock trust).
     """
     if not only_inbox and (dead or days is not None):

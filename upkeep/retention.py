@@ -15,7 +15,7 @@ from upkeep import acts
 from upkeep.bites import BITE, Counts, give_way, in_room, truncate_log
 from upkeep.forgotten import CallId
 
-EXPIRED_TERM = "истёк срок хранения (INBOX_DAYS, CALLS_DAYS)"
+EXPIRED_TERM = "истёк срок хранения (INBOX_DAYS, CALLS_DAYS, DEAD_DAYS)"
 BY_HAND = "уведомления старше {days} дн. удалены по решению оператора"
 
 
@@ -25,9 +25,9 @@ BY_HAND = "уведомления старше {days} дн. удалены по 
 def purge_inbox(
     inbox: Inbox, settings: Settings, record: acts.Record | None, at: int, days: int, dead: bool = False
 ) -> Counts:
-    """Delete forwarded and ignored deliveries older than `days`; dead letters past CALLS_DAYS if that is set (a replay
-    would be ignored as too old), with `dead` those older than `days` too. Returns state -> how many, without a record
-    only how many there are. `at`: milliseconds since 1970 UTC."""
+    """Delete forwarded and ignored deliveries older than `days`; dead letters past DEAD_DAYS, or CALLS_DAYS where that is
+    shorter (a replay would be ignored as too old), with `dead` those older than `days` too. Returns state -> how many,
+    without a record only how many there are. `at`: milliseconds since 1970 UTC."""
     terms = _inbox_terms(settings, at, days, dead)
     there = inbox.past(*terms)
     if record is None or not any(there.values()):
@@ -48,7 +48,7 @@ def past_inbox(inbox: Inbox, settings: Settings, at: int, days: int, dead: bool 
 def _inbox_terms(settings: Settings, at: int, days: int, dead: bool) -> tuple[int, int]:
     """(before which moment forwarded and ignored deliveries go, and dead letters; 0: they stay)."""
     before = at - days * DAY
-    dead_before = at - settings.calls_days * DAY if settings.calls_days else 0
+    dead_before = at - min(settings.dead_days, settings.calls_days or settings.dead_days) * DAY
     return before, max(before, dead_before) if dead else dead_before
 
 

@@ -131,11 +131,14 @@ def test_a_purge_deletes_what_is_past_its_days_and_tells_of_it(stopped: Service)
     node.forwarder.close()
 
 
-def test_without_calls_days_calls_and_dead_letters_stay(stopped: Service):
+def test_without_calls_days_calls_stay_and_dead_letters_have_a_term_of_their_own(stopped: Service):
     aged(stopped)
-    assert "kept for ever" in stopped.flask("purge").stdout
+    assert "kept for ever" in stopped.flask("purge", DEAD_DAYS="101").stdout
     assert len(ids(stopped)) == 453
     assert [stored.outcome.state for stored in stopped.deliveries()] == [FORWARDED, FORWARDED, DEAD]
+    stopped.flask("purge")
+    assert [stored.outcome.state for stored in stopped.deliveries()] == [FORWARDED, FORWARDED]
+    assert len(ids(stopped)) == 453
 
 
 def test_an_event_older_than_calls_days_is_ignored_and_says_so(stopped: Service):
