@@ -31,10 +31,15 @@ AGAIN = "повторное удаление ранее удалённых"
 @with_appcontext
 def command(number: str, again: bool, why: str, yes: bool, yes_own: bool, yes_short: bool) -> None:
     """Delete the calls, contacts and deliveries of NUMBER, in any spelling, blank it where others' mention it, and keep
-    only its keyed hash.
+    only its keyed hash. Without NUMBER it is asked for; - reads it from standard input: an argument stands in `ps` and in
+    sudo's log.
 
     The service may run. A later call of the same person is an ordinary call.
     """
+    if number == "-":
+        number = sys.stdin.readline()
+    elif not number and not again and sys.stdin.isatty():
+        number = click.prompt("Number")
     number = normal(phone(number.strip()))
     if again == bool(number):
         raise Stop("name a number, or --again")

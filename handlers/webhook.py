@@ -157,12 +157,31 @@ def _greet(here: Connector, feed: str) -> Response:
         if outcome in (RECEIVED, IGNORED):
             last = max(at, last or 0)
         elif outcome in (DEAD, REFUSED) and (refused is None or at > refused[0]):
-            refused = (at, message if reason != "our_fault" else "наша ошибка, смотрит администратор")
+            refused = (at, _without_values(message) if reason != "our_fault" else "наша ошибка, смотрит администратор")
     zone = here.settings.timezone
     text = "Ключ верный, адрес готов принимать уведомления. "
     text += f"Последнее уведомление: {_local(last, zone)}. " if last else "Уведомлений ещё не было. "
     text += f"Последний отказ: {_local(refused[0], zone)}: {refused[1]}" if refused else "Отказов не было."
     return Response(text + "\n", content_type="text/plain; charset=utf-8")
+
+
+# What a sentence quotes of a body (schemas/reading.py); of that, the keys and marks by which its place is found again.
+_QUOTED = re.compile(
+    r"(у текста|начинается с|сессии звонка:) «(.*)»"
+    r"(?= \(так он|: (?:JSON|кавычки|вместо|перед|здесь)|\. (?:В поле|Нужен)| — текст шаблона)",
+    re.DOTALL,
+)
+_KEPT = re.compile(r'("[A-Za-z_]{1,64}"\s*:)|[^\W_]')
+_LINK_OR_NUMBER = re.compile(r"https?://[^\s»]+|\+?\d(?:[\s().–-]{0,3}\d){4,}", re.IGNORECASE)
+
+
+def _without_values(message: str) -> str:
+    """A refusal's sentence for whoever has no more than the key of the feed: nobody's number, name or link."""
+
+    def hidden(found: re.Match[str]) -> str:
+        return f"{found[1]} «{_KEPT.sub(lambda sign: sign[1] or '·', found[2])}»"
+
+    return _LINK_OR_NUMBER.sub("···", _QUOTED.sub(hidden, message))
 
 
 def _local(moment: int, zone: tzinfo) -> str:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import pytest
 import requests
@@ -140,3 +141,15 @@ def test_a_greeting_tells_of_no_other_feeds_refusal(sqlite_service: Service) -> 
     told = sqlite_service.get("/mtt/events", KEYS["mtt"]).text
     assert "Ключ верный" in told
     assert "SessionID" not in told
+def test_an_address_with_its_key_shows_nobodys_number_name_or_link(sqlite_service: Service):
+    """The last refusal says where the template is wrong, to whoever has no more than the feed's key."""
+    for body in (
+        '{"contact_full_name": "Пётр Первый" "calling_phone_number": "+7 (920) 111-96-13"}',
+        "Пётр 8 920 111-96-13 https://app.uiscom.ru/r/1",
+        '{"call_session_id": "{{Пётр 89201119613}}x"}',
+    ):
+        assert sqlite_service.post("/hs/UIScom/in", body).status_code in (400, 422)
+        shown = sqlite_service.get("/hs/UIScom/in", UIS_KEY).text
+        assert "Последний отказ" in shown
+        assert not re.search("Пётр|920|111|9613|uiscom.ru", shown), shown
+        assert "«" in shown

@@ -428,6 +428,13 @@ def test_a_call_log_that_was_restored_or_copied_meanwhile_is_swept_by_itself(nod
     assert [act["kind"] for act in acts(node)] == ["forget", "again", "again"]
 
 
+def test_the_number_can_be_given_where_nobody_sees_it(node: Node) -> None:
+    put(node, "uis", "in", ring("1"))
+    node.forward()
+    assert "name a number" in flask(node, "forget", code=1).output
+    assert "deleted: 1 calls" in flask(node, "forget", "-", "--yes", input=f"{SPELLINGS[4]}\n").output
+
+
 # --------------------------------------------------------------------------------------------------------------- bytes
 
 
