@@ -89,9 +89,9 @@ class Forgotten:
         """Of a number that stands in a text, normalised; not of the company's own."""
         return self._when_number((NUMBER,), (number,))
 
-    def when_contact(self, id: int, updated_at: object) -> int:
-        """Of a row of `contacts`, as it was then."""
-        return self._when((CONTACT,), [(CONTACT, str(id), str(updated_at))])
+    def when_row(self, table: str, id: int, updated_at: object) -> int:
+        """Of a row that 1C wrote, as it was then, whatever its clock says."""
+        return self._when((CONTACT,), [(CONTACT, table, str(id), str(updated_at))])
 
     def may_mention(self, text: str) -> bool:
         """False only where no number of the list can stand in a text."""
@@ -172,14 +172,14 @@ class Forgotten:
         digest: str = "",
         calls: Iterable[CallId] = (),
         own: bool = False,
-        contacts: Iterable[tuple[int, object]] = (),
+        rows: Iterable[tuple[str, int, object]] = (),
     ) -> list[Fact]:
-        """Forget a number by its `digest` (the company's own: only as a client), calls and rows of `contacts`, on disk when
-        this returns; the facts. Call it in `held`."""
+        """Forget a number by its `digest` (the company's own: only as a client), calls and rows that 1C wrote (table, id,
+        updated_at), on disk when this returns; the facts. Call it in `held`."""
         key = self._key()
         kinds = [(OWN if own else NUMBER, digest)] if digest else []
         kinds += [(CALL, _digest(key, CALL, *call)) for call in calls]
-        kinds += [(CONTACT, _digest(key, CONTACT, str(id), str(moment))) for id, moment in contacts]
+        kinds += [(CONTACT, _digest(key, CONTACT, table, str(id), str(moment))) for table, id, moment in rows]
         facts = [Fact(key.hex(), kind, hashed, at) for kind, hashed in kinds]
         self.append(facts)
         return facts

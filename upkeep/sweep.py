@@ -103,6 +103,7 @@ class Sweep:
         self.examples: dict[str, list[str]] = {HIS: [], MENTIONS: []}
         self._his: set[int] = set()  # calls, by their ids in the log
         self.added: set[Fact] = set()  # to the list, by this sweep
+        self._met_last = -1
         self.met: set[int] = set()  # when those were forgotten of whom something was found
 
     def run(self) -> Iterator[Counts]:
@@ -148,6 +149,7 @@ class Sweep:
             goes = moment is None or str(moment)[:19] < str(batch.wall(at, self.settings.timezone))
         if goes:
             self.met.add(at)
+            self._met_last = at
         return goes
 
     def _known(self, moment: int | datetime | str | None, was_there: bool) -> Known:
@@ -368,43 +370,59 @@ class Sweep:
         for rows in pages(db, ROWS, Contacts.id, *columns):
             his = []
             for id, number, name, at in rows:
-                of_row = self.who.when_contact(id, at)
                 of_number = self.who.when_client(normal(phone(number))) if number else -1
-                if of_row >= 0 or self._goes(of_number, at):
-                    his.append((id, at, max(of_row, of_number)))
+                if self._goes(of_number, self._written("contacts", id, at)):
+                    his.append((id, at, of_number))
                     self._show(HIS, f"contact {id}: {number} {name}")
             for bite in bites(his):
                 keys = [f"contact {id}" for id, _, _ in bite]
                 yield self._bite({"contacts": len(bite)}, bite, keys, partial(self._remove_contacts, db))
 
+    def _written(self, table: str, id: int, at: str | datetime | None) -> str | datetime | None:
+        """When 1C wrote a row; None, which is before anything, of one that is known to have been there."""
+        return None if self.who.when_row(table, id, at) >= 0 else at
+
     def _remove_contacts(self, db: peewee.Database, rows: list[tuple[int, object, int]]) -> Counts:
-        facts: list[Fact] = []
-        for when in {when for _, _, when in rows}:
-            facts += self.who.add(when, contacts=[(id, at) for id, at, of in rows if of == when])
-        self.added.update(facts)
+        facts = self._rows_known("contacts", rows)
         with transaction(db):
             give(db, facts)
             return {"contacts": Contacts.delete().where(Contacts.id.in_([id for id, _, _ in rows])).execute(db)}
 
+    def _rows_known(self, table: str, rows: list[tuple[int, object, int]]) -> list[Fact]:
+        """These rows (id, updated_at, when he was forgotten) are known from now on."""
+        facts: list[Fact] = []
+        for when in {when for _, _, when in rows}:
+            of_him = [(table, id, at) for id, at, of in rows if of == when and self.who.when_row(table, id, at) < 0]
+            facts += self.who.add(when, rows=of_him) if of_him else []
+        self.added.update(facts)
+        return facts
+
     def _names(self, db: peewee.Database) -> Iterator[Counts]:
         """Names in 1C's own tables that mention him."""
-        for column, moment in (
-            (Contacts.client_name, Contacts.updated_at),
-            (Employees.employee_name, Employees.updated_at),
-        ):
-            table: type[Table] = column.model
-            name = f"{BLANKED}{table._meta.table_name}"
-            for rows in pages(db, ROWS, table.id, column, moment):
-                found = [
-                    (id, clean)
-                    for id, words, at in rows
-                    if self.who.may_mention(words) and (clean := blank(words, self._known(at, True))) != words
-                ]
-                for id, clean in found:
-                    self._show(MENTIONS, f"{table._meta.table_name} {id}, then: {clean}")
+        for column in (Contacts.client_name, Employees.employee_name):
+            table = column.model._meta.table_name
+            for rows in pages(db, ROWS, column.model.id, column, column.model.updated_at):
+                found: list[tuple[int, str, object, int]] = []
+                for id, words, at in rows:
+                    if not self.who.may_mention(words):
+                        continue
+                    self._met_last = -1
+                    clean = blank(words, self._known(self._written(table, id, at), True))
+                    if clean != words:
+                        found.append((id, clean, at, self._met_last))
+                        self._show(MENTIONS, f"{table} {id}, then: {clean}")
                 for bite in bites(found):
-                    keys = [f"{name} {id}" for id, _ in bite]
-                    yield self._bite({name: len(bite)}, bite, keys, partial(_rename, db, column, name))
+                    name, keys = f"{BLANKED}{table}", [f"{table} {id}" for id, *_ in bite]
+                    yield self._bite({name: len(bite)}, bite, keys, partial(self._rename, db, column))
+
+    def _rename(self, db: peewee.Database, column: peewee.Field, rows: list[tuple[int, str, object, int]]) -> Counts:
+        table = column.model
+        facts = self._rows_known(table._meta.table_name, [(id, at, of) for id, _, at, of in rows])
+        with transaction(db):
+            give(db, facts)
+            for id, words, _, _ in rows:
+                table.update({column: words}).where(table.id == id).execute(db)
+        return {f"{BLANKED}{table._meta.table_name}": len(rows)}
 
     # -- what the inbox keeps beside deliveries
 
@@ -447,14 +465,6 @@ def others(db: peewee.Database, calls: list[CallId], who: Forgotten) -> set[Call
     chosen = Calls.select(Calls.id, Calls.client_number).where(Calls.id.in_(list(ids)), Calls.client_number != "")
     rows = chosen.tuples().execute(db) if ids else ()
     return {ids[id] for id, client in rows if who.when_client(client) < 0 and who.when_call(*ids[id]) < 0}
-
-
-def _rename(db: peewee.Database, column: peewee.Field, name: str, rows: list[tuple[int, str]]) -> Counts:
-    table = column.model
-    with db.atomic():
-        for id, words in rows:
-            table.update({column: words}).where(table.id == id).execute(db)
-    return {name: len(rows)}
 
 
 def _fragment(text: str, clean: str) -> str:
