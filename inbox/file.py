@@ -339,7 +339,7 @@ class InboxFile:
         while a reader keeps the old bytes."""
         with self._turn_and_connection() as db:
             db.execute("VACUUM")
-            return bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+            return truncate_log(db.execute)
 
 
 def bring_up(db: sqlite3.Connection, version: int = USER_VERSION) -> None:

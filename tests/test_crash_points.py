@@ -37,8 +37,11 @@ def test_an_act_that_dies_at_any_write_is_whole_after_the_next_one(act: str, tmp
         assert walk.whole(crashes) >= 3
 
 
-def test_a_reject_on_mysql_that_dies_at_any_write_is_whole_after_the_next_one(mariadb: MariaDB, tmp_path: Path) -> None:
-    walk = Walk(ACTS["reject"], tmp_path, mariadb.create("test_calls"))
+@pytest.mark.parametrize("act", ["reject", "forget"])
+def test_an_act_on_mysql_that_dies_at_any_write_is_whole_after_the_next_one(
+    act: str, mariadb: MariaDB, tmp_path: Path
+) -> None:
+    walk = Walk(ACTS[act], tmp_path, mariadb.create("test_calls"))
     walk.prepare()
     walk.put_back = mariadb.keep("test_calls")
     with walk.crashes() as crashes:
