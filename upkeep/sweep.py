@@ -37,6 +37,7 @@ T = TypeVar("T")
 HIS, MENTIONS = "his", "mentions"
 BLANKED = "blanked_"  # before a table: so many of its rows mentioned the number, which was blanked
 EXAMPLES = 3  # of each group, that a dry run shows
+_RECEIVED = re.compile(r'"received_at":(\d+)')
 _WHOLE = re.compile(r"[+\d\s().\u2010-\u2015/-]+")  # a value that is a number and nothing else
 
 
@@ -324,7 +325,8 @@ class Sweep:
             for _, call, payload, at in rows:
                 if call in found or call in self._his or not self.who.may_mention(payload):
                     continue
-                clean = blank_json(payload, self._known(at, self._call_was_there(call)))
+                exact = _RECEIVED.search(payload)  # in milliseconds, the column's are whole seconds
+                clean = blank_json(payload, self._known(int(exact[1]) if exact else at, self._call_was_there(call)))
                 if clean != payload:
                     found.add(call)
                     self._show(MENTIONS, f"call {call}: {_fragment(payload, clean)}")
