@@ -49,7 +49,7 @@ from upkeep import traces
 from upkeep.forgotten import Forgotten
 from upkeep.keeper import Keeper
 from upkeep.reject import Withdrawal, carry_out
-from upkeep.sweep import Place
+from upkeep.search import Place
 
 log = logging.getLogger("connector.forwarder")
 

@@ -13,7 +13,7 @@ from cli import terminal
 from config import Stop
 from inbox import now
 from schemas.fields import phone
-from upkeep import acts, backup, forget, sweep
+from upkeep import acts, backup, forget, search, sweep
 from upkeep.forgotten import Forgotten
 from upkeep.spellings import SHORTEST, WHOLE, normal, numbers_in
 
@@ -58,7 +58,7 @@ def command(number: str, again: bool, why: str, yes: bool, yes_own: bool, yes_sh
             _confirm(number, bool(own))
         if 0 < len(number) < WHOLE and not yes_short:
             _confirm_short(number)
-    place = sweep.Place(log, inbox, settings, inbox.position)
+    place = search.Place(log, inbox, settings, inbox.position)
     failed = "not all was deleted, the service goes on with it, and so does pbx-connector forget --again"
     with terminal.attempt(failed):
         if before := _swept(forget.finish(place), "finishing"):
@@ -83,14 +83,14 @@ def command(number: str, again: bool, why: str, yes: bool, yes_own: bool, yes_sh
 def _confirm(number: str, own: bool) -> None:
     """What would go, in two groups with three examples of each, and the question."""
     trial, log, inbox = Forgotten(None), terminal.call_log(), terminal.inbox()
-    marks = sweep.marks(log, inbox, now())
+    marks = search.marks(log, inbox, now())
     trial.add(marks.at, trial.digest(number), own=own)
-    place = sweep.Place(log, inbox, terminal.settings())
+    place = search.Place(log, inbox, terminal.settings())
     looked = sweep.Sweep(place, trial.only([marks.at], number), None, marks)
     there = _swept(looked.run(), "looking")
     for group, what, blanked in (
-        (sweep.HIS, "his, to be deleted", False),
-        (sweep.MENTIONS, "mentions of others", True),
+        (search.HIS, "his, to be deleted", False),
+        (search.MENTIONS, "mentions of others", True),
     ):
         terminal.echo(f"{what}: {_counted(there, blanked) or 'none'}")
         for example in looked.examples[group]:
@@ -117,14 +117,14 @@ def _files(data_dir: Path) -> str:
 
 def _counted(counts: dict[str, int], blanked: bool) -> str:
     """Those of the counts that were deleted, or blanked, as a list."""
-    chosen = {name: count for name, count in counts.items() if name.startswith(sweep.BLANKED) == blanked}
-    return ", ".join(f"{count} {name.removeprefix(sweep.BLANKED)}" for name, count in chosen.items())
+    chosen = {name: count for name, count in counts.items() if name.startswith(search.BLANKED) == blanked}
+    return ", ".join(f"{count} {name.removeprefix(search.BLANKED)}" for name, count in chosen.items())
 
 
 def _swept(act: Iterator[dict[str, int]], label: str) -> dict[str, int]:
     """Counts of what an act found, with a progress bar on a terminal."""
     gone: dict[str, int] = {}
-    length = sweep.steps(terminal.call_log(), terminal.inbox()) if sys.stderr.isatty() else 0
+    length = search.steps(terminal.call_log(), terminal.inbox()) if sys.stderr.isatty() else 0
     with terminal.bar(label, length) as bar:
         for bite in act:
             bar.update(1)

@@ -31,7 +31,8 @@ from upkeep import acts, ours, reject, traces
 from upkeep.exchange import give
 from upkeep.forget import SWEPT
 from upkeep.forgotten import Forgotten
-from upkeep.sweep import Place, Sweep
+from upkeep.search import Place
+from upkeep.sweep import Sweep
 
 VERSION = 1  # of the manifest
 INBOX, CALLS, MANIFEST = "inbox.db", "calls.db", "manifest.json"

@@ -10,7 +10,8 @@ from upkeep import acts, traces, unfinished
 from upkeep.bites import Counts
 from upkeep.exchange import give
 from upkeep.forgotten import DONE, NUMBER, OWN, Fact, Forgotten
-from upkeep.sweep import Marks, Place, Sweep, marks
+from upkeep.search import Marks, Place, marks
+from upkeep.sweep import Sweep
 from upkeep.unfinished import Unfinished
 
 SWEPT = "forgotten_swept"  # a fact of the inbox: the size of the list whose every line was swept from it

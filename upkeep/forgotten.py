@@ -46,6 +46,7 @@ class Forgotten:
         self._of: frozenset[int] | None = None
         self._seen: tuple[int, int] | None = None
         self._lists: dict[bytes, dict[tuple[str, str], int]] = {}
+        self._latest = -1
         self._holding = False
 
     @contextlib.contextmanager
@@ -101,7 +102,7 @@ class Forgotten:
     def latest(self) -> int:
         """When anybody was forgotten the last time, -1: nobody was."""
         self._look()
-        return max((at for known in self._lists.values() for at in known.values()), default=-1)
+        return self._latest
 
     def _when_number(self, kinds: Iterable[str], numbers: Collection[str]) -> int:
         if self._number:
@@ -259,6 +260,7 @@ class Forgotten:
                     self._lists[bytes.fromhex(key)] = known  # the last in order is the one that new lines belong to
                 case [kind, hashed, at] if at.isascii() and at.isdigit():
                     known[kind, hashed] = max(int(at), known.get((kind, hashed), -1))
+                    self._latest = max(self._latest, int(at))
 
 
 def _spelled(number: str) -> set[str]:

@@ -28,7 +28,8 @@ from upkeep.blanking import blank_delivery, blank_event
 from upkeep.exchange import Exchange, give
 from upkeep.forget import SWEPT
 from upkeep.forgotten import CallId, Fact, Forgotten
-from upkeep.sweep import Place, others
+from upkeep.search import Place
+from upkeep.sweep import others
 
 log = logging.getLogger("connector.forwarder")
 

@@ -240,7 +240,7 @@ ACTS = {
     ),
     "forget": Act(
         ("forget", PERSON, "--yes"), people, forgotten, whoever_is_gone_is_known,
-        sizes={"upkeep.bites.BITE": 1, "upkeep.sweep.ROWS": 3, "inbox.deliveries.PAGE": 6},
+        sizes={"upkeep.bites.BITE": 1, "upkeep.sweep.ROWS": 3, "upkeep.mentions.ROWS": 3, "inbox.deliveries.PAGE": 6},
     ),
     "purge": Act(
         ("purge", "--yes"), aged, purged, the_new_one_stays, {"CALLS_DAYS": "30", "INBOX_DAYS": "30"},

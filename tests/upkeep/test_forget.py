@@ -19,7 +19,7 @@ from models import CallAttributes, CallEvents, CallRecordings, Calls, Contacts, 
 from schemas.reading import Delivery
 from tests.rig.fixtures import ZONE
 from tests.rig.node import Node, end, ring
-from upkeep import bites, sweep, traces
+from upkeep import bites, search, traces
 from upkeep.blanking import blank_body, blank_delivery, blank_text, is_id
 from upkeep.spellings import blank
 
@@ -295,7 +295,7 @@ def test_a_killed_act_is_finished_with_whole_counts(
             raise Killed
         return real(rows, act, *more)
 
-    monkeypatch.setattr(sweep, "in_room", cut_off)
+    monkeypatch.setattr(search, "in_room", cut_off)
     with pytest.raises(Killed):
         flask(node, "forget", PERSON, "--yes", "--why", "заявление 17", catch_exceptions=False)
     monkeypatch.undo()
