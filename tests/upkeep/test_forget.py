@@ -19,7 +19,7 @@ from models import CallAttributes, CallEvents, CallRecordings, Calls, Contacts, 
 from schemas.reading import Delivery
 from tests.rig.fixtures import ZONE
 from tests.rig.node import Node, end, ring
-from upkeep import bites, search, traces
+from upkeep import backup, bites, search, traces
 from upkeep.blanking import blank_body, blank_delivery, blank_text, is_id
 from upkeep.spellings import blank
 
@@ -182,6 +182,18 @@ def folded_again_is_the_same(node: Node) -> None:
     node.forward()
     flask(node, "calls", "rebuild")
     assert [rows(node, table) for table in (Calls, CallEvents, CallAttributes)] == there
+
+
+def test_a_call_is_whose_row_it_is(node: Node) -> None:
+    """One of its events names him as the client, the row another: it is not his."""
+    put(node, "uis", "in", ring("2", calling_phone_number=PERSON))
+    put(node, "uis", "rec", end("2", contact_phone_number=OTHER, calling_phone_number=PERSON))
+    node.forward()
+    assert [row["client_number"] for row in rows(node, Calls)] == [OTHER]
+    assert "mentions of others, blanked: 2 deliveries, 1 calls" in flask(node, "forget", PERSON, "--yes").output
+    (row,) = rows(node, Calls)
+    assert (row["client_number"], row["caller_raw"], row["events_count"]) == (OTHER, "***", 2)
+    folded_again_is_the_same(node)
 
 
 def test_what_waits_and_mentions_him_is_one_event_whoever_sends_it_again(node: Node) -> None:
@@ -426,6 +438,39 @@ def test_a_call_log_that_was_restored_or_copied_meanwhile_is_swept_by_itself(nod
         assert [rows(node, table) for table in kept] == [[], [], []]
         assert {fact["kind"] for fact in rows(node, ForgottenList)} == {"number", "call", "contact", "done"}
     assert [act["kind"] for act in acts(node)] == ["forget", "again", "again"]
+
+
+def test_an_older_release_goes_by_the_list_of_each_node(node: Node, beside: Node) -> None:
+    """Of a node that was down while another forgot somebody, too: the way back takes the list over."""
+    put(node, "uis", "in", ring("1"))
+    node.forward()
+    flask(node, "forget", PERSON, "--yes")
+    flask(beside, "db", "downgrade", "0.1.0")
+    assert beside.forwarder.forgotten.when_client(PERSON) == node.forwarder.forgotten.when_client(PERSON) > 0
+    assert beside.forwarder.forgotten.when_call("uis", "1") > 0
+    flask(beside, "db", "upgrade")
+    assert {fact["kind"] for fact in rows(node, ForgottenList)} == {"number", "call", "done"}
+
+
+def test_lists_are_beside_the_backups_at_once_and_what_was_killed_is_swept(node: Node, tmp_path: Path) -> None:
+    copies = tmp_path / "copies"
+    put(node, "uis", "in", ring("1"))
+    node.forward()
+    flask(node, "backup", str(copies))
+    (older,) = copies.iterdir()
+    (copies / ".20260101T000000Z.part").mkdir()
+    (node.settings.inbox_dir / "restoring").mkdir()
+    told = flask(node, "forget", PERSON, "--yes").output
+    assert "left of a backup that was killed: it is deleted" in told
+    assert "restoring, left by a restore that was killed, is deleted" in told
+    assert "1 backups in" in told
+    assert sorted(path.name for path in copies.iterdir()) == [older.name, "forgotten.list"]
+    assert not (node.settings.inbox_dir / "restoring").exists()
+    new = Node(tmp_path / "new", f"sqlite:///{tmp_path}/new.db")  # the disk is lost
+    backup.restore(new.settings, new.inbox, backup.verified(older), with_inbox=True, with_calls="calls.db" in
+                   backup.verified(older).manifest["files"], position=0)  # fmt: skip
+    assert new.inbox.deliveries() == []
+    assert [act["kind"] for act in acts(new)] == ["forget", "again"]
 
 
 def test_the_number_can_be_given_where_nobody_sees_it(node: Node) -> None:
