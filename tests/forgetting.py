@@ -24,7 +24,7 @@ import cli
 import models
 from app import create_app
 from calllog import database
-from inbox import Outcome, now
+from inbox import DEAD, IGNORED, Outcome, now
 from inbox.judge import recognised
 from models import Calls, Contacts, Employees, ForgottenList
 from schemas.reading import Delivery
@@ -160,15 +160,15 @@ def flask(node: Node, *arguments: str, code: int = 0) -> str:
     return done.output
 
 
-def post(node: Node, sent: Sent) -> None:
-    """Store it as a handler does."""
-    delivery = Delivery(sent.feed, sent.route, sent.body, sent.query, declared_length=len(sent.body), received_at=now())
-    outcome = recognised(delivery)[0]
-    node.inbox.begin(delivery, outcome if outcome.state == "dead" else Outcome(*_plain(outcome)))
-
-
-def _plain(outcome: Outcome) -> tuple[str, str, str, str]:
-    return outcome.state, outcome.reason, outcome.detail, outcome.event_key
+def post(nodes: list[Node], sent: list[Sent], first: int = 0) -> None:
+    """Store them as a handler does, in turn at these nodes, beginning with `first`."""
+    for turn, one in enumerate(sent, first):
+        delivery = Delivery(one.feed, one.route, one.body, one.query, declared_length=len(one.body), received_at=now())
+        outcome = recognised(delivery)[0]
+        nodes[turn % len(nodes)].inbox.begin(delivery, outcome if outcome.state in (DEAD, IGNORED) else Outcome())
+        if turn % 400 == 0:
+            _stored(nodes)
+    _stored(nodes)
 
 
 @dataclass
@@ -202,9 +202,7 @@ def run(directory: Path, url: str, other_url: str, calls: int, people: int, forg
     database.upgrade(url, lambda line: None)
     nodes = [Node(directory / name, url, operator_password="secret") for name in ("a", "b")]
     world = _world(calls, people, seed)
-    for turn, sent in enumerate(world.sent):
-        post(nodes[turn % 2], sent)
-    _stored(nodes)
+    post(nodes, world.sent)
     _contacts(url, world)
     for node in nodes:
         node.forward()
@@ -344,20 +342,19 @@ def _his(before: dict[str, Any], world: World, gone: list[int]) -> set[str]:
 
 def _late(stage: Stage) -> None:
     """What comes after: recordings at the other node."""
-    for turn, sent in enumerate(stage.world.late):
-        post(stage.nodes[(turn + 1) % 2], sent)
-    _stored(stage.nodes)
+    post(stage.nodes, stage.world.late, 1)
     for node in stage.nodes:
         node.forward()
 
 
 def _replayed(stage: Stage) -> None:
     """Everybody sends all of it again, the dead letters and what has no time of its own aside; then replay and rebuild."""
-    for turn, sent in enumerate(stage.world.sent):
-        outcome, _ = recognised(Delivery(sent.feed, sent.route, sent.body, sent.query))
-        if sent.feed != "xvb" and outcome.state == "received":
-            post(stage.nodes[(turn + 1) % 2], sent)
-    _stored(stage.nodes)
+    told = (one for one in stage.world.sent if one.feed != "xvb")
+    post(
+        stage.nodes,
+        [one for one in told if recognised(Delivery(one.feed, one.route, one.body, one.query))[0].state == "received"],
+        1,
+    )
     for node in stage.nodes:
         node.forward()
         flask(node, "inbox", "replay", "--status", "forwarded")
