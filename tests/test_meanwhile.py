@@ -72,7 +72,7 @@ def test_a_batch_waits_while_somebody_is_forgotten_and_then_knows_it(node: Node)
             return any("->" in line and f":{inode} " in line for line in locks)
 
         until(lambda: somebody_waits() or not thread.is_alive(), "the batch waits for the list")
-        who.add(now(), "79201119613")
+        who.add(now(), who.digest("79201119613"))
     thread.join()
     assert [row["provider_call_id"] for row in node.rows()] == ["2"]
 
