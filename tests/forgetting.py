@@ -420,7 +420,17 @@ def _names_and_numbers(world: World, gone: list[int]) -> re.Pattern[bytes]:
     gap = rb"(?:\\u[0-9a-f]{4}|%[0-9A-F]{2}|[^0-9A-Za-z]){0,8}"
     words = [world.name(who).encode() for who in gone if who < len(world.people)]
     words += [gap.join(bytes([ord(digit)]) for digit in world.people[who]) for who in gone if who < len(world.people)]
-    return re.compile(rb"(?<![0-9])(?:[78]|007|8107)?" + rb"(?:" + rb"|".join(words) + rb")(?![0-9])")
+    return re.compile(
+        rb"(?<![0-9])(?:(?:00|8"
+        + gap
+        + rb"10)?"
+        + gap
+        + rb"[78]"
+        + gap
+        + rb")?(?:"
+        + rb"|".join(words)
+        + rb")(?![0-9])"
+    )
 
 
 def _traces(directory: Path, nodes: list[Node], url: str, world: World, gone: list[int]) -> list[str]:

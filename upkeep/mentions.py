@@ -17,7 +17,7 @@ from upkeep.bites import ROWS, Counts, bites
 from upkeep.blanking import blank_event, blank_json
 from upkeep.exchange import give
 from upkeep.search import BLANKED, MENTIONS, Search, fragment
-from upkeep.spellings import blank
+from upkeep.spellings import blank, blank_sentence
 
 _RECEIVED = re.compile(r'"received_at":(\d+)')
 
@@ -128,6 +128,6 @@ class Mentions:
     def _other(self, text: Text) -> str | None:
         """The words without the number; None where the row goes: an order to call him, an answer to one."""
         known = self.search.known(None, True)
-        clean = blank(text.words, known) if self.search.who.may_mention(text.words) else text.words
+        clean = blank_sentence(text.words, known) if self.search.who.may_mention(text.words) else text.words
         goes = text.table == "placements" or text.column == "number"
         return None if clean != text.words and goes else clean

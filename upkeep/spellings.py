@@ -78,6 +78,11 @@ def spans(text: str, known: Known, in_value: bool = True) -> list[tuple[int, int
     return chosen
 
 
+def blank_sentence(text: str, known: Known) -> str:
+    """A sentence, which may quote a body as it was written: \\u00a0."""
+    return blank(blank(text, known), known, in_value=False)
+
+
 def blank(text: str, known: Known, in_value: bool = True) -> str:
     """The text with BLANK in place of each known number."""
     for start, end in reversed(spans(text, known, in_value)):

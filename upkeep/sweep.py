@@ -26,7 +26,7 @@ from upkeep.exchange import give
 from upkeep.forgotten import CallId, Fact, Forgotten
 from upkeep.mentions import Mentions
 from upkeep.search import BLANKED, HIS, MENTIONS, Search, fragment
-from upkeep.spellings import blank, normal
+from upkeep.spellings import blank_sentence, normal
 
 _WHOLE = re.compile(r"[+\d\s().\u2010-\u2015/-]+")  # a value that is a number and nothing else
 
@@ -206,7 +206,7 @@ class Sweep(Search):
         if not any(map(self.who.may_mention, texts)):
             return None
         known = self.known(delivery.received_at, self._was_there(delivery))
-        clean, sentence = blank_delivery(delivery, known), blank(detail, known)
+        clean, sentence = blank_delivery(delivery, known), blank_sentence(detail, known)
         if clean is delivery and sentence == detail:
             return None
         after = (clean.body.decode("utf-8", "replace"), clean.query, sentence)

@@ -19,23 +19,23 @@ from upkeep.forgotten import Forgotten
 DUE = "traces_due"  # a fact of the inbox: something was deleted since the files were written anew
 CHUNK, OVERLAP = 1 << 22, 256  # bytes read at once, and those that are looked at again: a number may lie across
 
+_BETWEEN = rb"(?:\\u[0-9a-fA-F]{4}|%[0-9a-fA-F]{2}|[^0-9A-Za-z]){0,8}"
+
 
 def count(path: Path, number: str) -> int:
     """How many times the number is in a file and in its -wal, written in any way that has its digits; of UTF-16 each second
     byte is a sign between them."""
     core, found = number[1:] if len(number) == 11 and number[0] == "7" else number, 0
-    wanted = re.compile(
-        rb"(?<![0-9])(?:(?:00|8[^0-9A-Za-z]{0,8}10[^0-9A-Za-z]{0,8})?[78][^0-9A-Za-z]{0,8})?"
-        + rb"[^0-9A-Za-z]{0,8}".join(bytes([ord(digit)]) for digit in core)
-        + rb"(?![0-9])"
-    )
+    before = rb"(?:(?:00|8" + _BETWEEN + rb"10" + _BETWEEN + rb")?[78]" + _BETWEEN + rb")?"
+    digits = _BETWEEN.join(bytes([ord(digit)]) for digit in core)
+    wanted = re.compile(rb"(?<![0-9])" + before + digits + rb"(?![0-9])")
     for one in (path, path.with_name(f"{path.name}-wal")):
         with contextlib.suppress(FileNotFoundError), one.open("rb") as file:
-            before = b""
+            tail = b""
             while chunk := file.read(CHUNK):
-                text = before + chunk
-                found += sum(hit.end() > len(before) for hit in wanted.finditer(text))
-                before = text[-OVERLAP:]
+                text = tail + chunk
+                found += sum(hit.end() > len(tail) for hit in wanted.finditer(text))
+                tail = text[-OVERLAP:]
     return found
 
 
