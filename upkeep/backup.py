@@ -186,7 +186,7 @@ def _fill(settings: Settings, inbox: Inbox, part: Path, progress: Callable[[str,
     return manifest
 
 
-def _copy(source: Path, target: Path, progress: Callable[[int, int], None], rewrite: bool) -> None:
+def _copy(source: Path, target: Path, progress: Callable[[int, int], None], rewrite: bool = False) -> None:
     """SQLite's online copy of one moment: the snapshot is held, or every commit beside it would begin the copy anew. With
     `rewrite` it has no bytes beside its rows (upkeep/traces.py)."""
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

@@ -141,6 +141,8 @@ def test_a_greeting_tells_of_no_other_feeds_refusal(sqlite_service: Service) -> 
     told = sqlite_service.get("/mtt/events", KEYS["mtt"]).text
     assert "Ключ верный" in told
     assert "SessionID" not in told
+
+
 def test_an_address_with_its_key_shows_nobodys_number_name_or_link(sqlite_service: Service):
     """The last refusal says where the template is wrong, to whoever has no more than the feed's key."""
     for body in (
