@@ -11,7 +11,7 @@ import pytest
 
 from tests.rig.mariadb import MariaDB
 from tests.rig.service import ROOT, Service, until
-from tests.torture.faults import Reader
+from tests.torture.calllogs import Reader
 from tests.torture.oracle import Journal, Verdict, judge
 
 

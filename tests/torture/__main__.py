@@ -1,6 +1,7 @@
 """The torture run, for a person: `make torture`, or with options of one's own:
 
     python -m tests.torture [--database sqlite|mysql] [--seconds N] [--seed X] [--rate N] [--pause N]
+                            [--only TEXT …]
 
 Breaks everything at random moments while the generator posts, then gives account. Exit status 0 when nothing was lost,
 doubled or left half-done. As root it also fills disks and makes them read-only (its own, mounted for the run).
@@ -9,6 +10,7 @@ doubled or left half-done. As root it also fills disks and makes them read-only 
 import argparse
 import os
 import random
+import re
 import secrets
 import signal
 import subprocess
@@ -27,8 +29,11 @@ from inbox import Inbox
 from tests.rig.mariadb import MariaDB
 from tests.rig.service import ROOT, Service, until
 from tests.rig.surroundings import isolate
-from tests.torture.faults import Clients, Disk, MysqlLog, Processes, Reader, Room, SqliteLog, Tormentor
+from tests.torture.calllogs import MysqlLog, Reader, SqliteLog
+from tests.torture.ground import Disk, Ground
 from tests.torture.oracle import Journal, Verdict, judge
+from tests.torture.senders import Clients, Poison
+from tests.torture.tormentor import Room, Tormentor
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class Options:
     seed: str
     rate: float
     pause: float
+    only: tuple[str, ...]
 
 
 def footprint(service: Service) -> tuple[int, int]:
@@ -97,18 +103,20 @@ def run(options: Options) -> tuple[Verdict, Counter[str], str]:
         service = Service(directory / "service", url or f"sqlite:///{room.directory}/data/calllog/calls.db")
         service.data_dir = room.directory / "data"
         service.environment |= {"DATA_DIR": str(service.data_dir), "SETTLE_SECONDS": "5"}
+        service.environment |= {"CALLS_DAYS": "3650", "INBOX_DAYS": "3650"}
         stack.enter_context(service)
         service.flask("db", "upgrade")
-        addresses, journals = directory / "addresses", [directory / "journal", directory / "clients"]
-        processes = Processes(chance, options.pause, service, addresses, room)
+        addresses, journals = directory / "addresses", [directory / name for name in ("journal", "clients", "poison")]
+        processes = Ground(chance, options.pause, service, addresses, room)
         processes.start_service()
-        clients = Clients(random.Random(chance.random()), options.pause, addresses, journals[1])
+        poison = Poison(random.Random(chance.random()), addresses, journals[2])
+        clients = Clients(random.Random(chance.random()), options.pause, addresses, journals[1], poison)
         tormentors: list[Tormentor] = [
             processes, clients, Disk(random.Random(chance.random()), options.pause * 2, service, room)
         ]  # fmt: skip
         if server is not None:
             tormentors.append(
-                MysqlLog(random.Random(chance.random()), options.pause, server, "torture", server_room)
+                MysqlLog(random.Random(chance.random()), options.pause, server, "torture", server_room, poison)
             )  # fmt: skip
         else:
             calls = service.data_dir / "calllog" / "calls.db"
@@ -122,6 +130,8 @@ def run(options: Options) -> tuple[Verdict, Counter[str], str]:
         until(lambda: progress.look() > 300, "the first notifications are acknowledged", 120)
         before = footprint(service)
         reader = Reader(service.database_url, room.guest())
+        for one in tormentors:
+            one.only = options.only
         for thread in (*tormentors, reader):
             thread.start()
         end = time.monotonic() + options.seconds
@@ -151,11 +161,11 @@ def settle(
     service: Service,
     generator: "subprocess.Popen[bytes]",
     reader: Reader,
-    processes: Processes,
+    processes: Ground,
     tormentors: list[Tormentor],
 ) -> tuple[int, int]:
     """All is in order again, on a fresh life of the service: wait until nothing waits and the reader has read it all."""
-    processes.set_clock(0)
+    processes.clock.set(0)
     service.stop()
     processes.start_service()
     warm = Inbox(service.data_dir / "inbox").deliveries(limit=1)[0].delivery.id
@@ -198,7 +208,9 @@ def main() -> int:
     parser.add_argument("--seed", default=secrets.token_hex(4))
     parser.add_argument("--rate", type=float, default=300, help="notifications a second at the most")
     parser.add_argument("--pause", type=float, default=2, help="seconds between the faults of one kind, about")
-    options = Options(**vars(parser.parse_args()))
+    parser.add_argument("--only", action="append", metavar="TEXT", help="faults whose names have it; repeatable")
+    arguments = vars(parser.parse_args())
+    options = Options(**{**arguments, "only": tuple(arguments["only"] or ())})
     print(f"seed {options.seed}, call log on {options.database}, {options.seconds:.0f} s", flush=True)
     if os.getuid() != 0:
         print("not root: no full and no read-only disks in this run")
@@ -206,9 +218,15 @@ def main() -> int:
     print(f"\n{verdict.sent} sent, {verdict.acknowledged} acknowledged, {verdict.calls} calls")
     for name, count in faults.most_common():
         print(f"{count:6} × {name}")
+    print("dead letters:", ", ".join(f"{count} {reason}" for reason, count in verdict.dead.most_common()) or "none")
     print(f"{faults.total()} faults of {len(faults)} kinds; {verdict.lost} lost, {verdict.doubled} doubled; {size}")
-    for fault in verdict.faults[:40]:
-        print(f"BROKEN PROMISE: {fault}")
+    alike: Counter[str] = Counter()
+    for fault in verdict.faults:
+        kind = re.sub(r"[0-9a-f]*\d[0-9a-f]*", "N", fault)
+        alike[kind] += 1
+        if alike[kind] <= 3:
+            print(f"BROKEN PROMISE: {fault}")
+    print("".join(f"{count:6} × {kind}\n" for kind, count in alike.most_common(20)), end="")
     return 1 if verdict.faults else 0
 
 
