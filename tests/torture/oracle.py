@@ -17,7 +17,7 @@ from calllog import bounds, database
 from calllog.batch import wall
 from calllog.fold import fold
 from calllog.overdue import own_event
-from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, Inbox, now
+from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, REJECTED, Inbox, now
 from models import CallEvents, CallLegs, CallRecordings, Calls, ChangeCounter
 from schemas import event as words
 from schemas.event import SILENCES, CallEvent
@@ -91,12 +91,18 @@ class Verdict:
 
 
 def judge(
-    journal: Journal, inboxes: list[Path], url: str, cut_bodies: int, copy: dict[tuple[str, str], Any]
+    journal: Journal,
+    inboxes: list[Path],
+    url: str,
+    cut_bodies: int,
+    copy: dict[tuple[str, str], Any],
+    liar: str = "",
 ) -> Verdict:
     """Compare what was acknowledged with what is on disk. `cut_bodies` is how many half-sent requests there were at the
-    most: they alone may be dead. `copy` is the rows as a reader that followed change_no has them."""
+    most: they alone may be dead. `copy` is the rows as a reader that followed change_no has them. What came by a key with
+    the hash `liar` is rejected, and all the rest as if it had never come."""
     verdict = Verdict(sum(journal.sent.values()), sum(journal.acknowledged.values()), faults=journal.wrong[:20])
-    beyond = _inboxes(journal, inboxes, cut_bodies, verdict)
+    beyond = _inboxes(journal, inboxes, cut_bodies, liar, verdict)
     db = database.open_database(url)
     with db.connection_context():
         _call_log(journal, beyond, db, copy, verdict)
@@ -104,14 +110,19 @@ def judge(
     return verdict
 
 
-def _inboxes(journal: Journal, inboxes: list[Path], cut_bodies: int, verdict: Verdict) -> Counter[str]:
+def _inboxes(journal: Journal, inboxes: list[Path], cut_bodies: int, liar: str, verdict: Verdict) -> Counter[str]:
     """Returns the events that are dead letters of the poison."""
     stored: Counter[str] = Counter()
     states: Counter[str] = Counter()
     beyond: Counter[str] = Counter()
     for inbox in inboxes:
         with closing(sqlite3.connect(inbox)) as db:
-            for state, key, reason in db.execute("SELECT state, event_key, reason FROM deliveries"):
+            rows = db.execute("SELECT state, event_key, reason, key_hash FROM deliveries")
+            for state, key, reason, sender in rows:
+                if liar and sender == liar:
+                    if (state, reason) != (DEAD, REJECTED):
+                        verdict.faults.append(f"a lie is {state}: {reason}")
+                    continue
                 states[state] += 1
                 stored[key if state == FORWARDED else state] += 1
                 if reason in DROPPED:
@@ -119,7 +130,7 @@ def _inboxes(journal: Journal, inboxes: list[Path], cut_bodies: int, verdict: Ve
             found = db.execute("PRAGMA integrity_check").fetchone()[0]
             if found != "ok":
                 verdict.faults.append(f"the inbox is damaged: {found}")
-        beyond += _dead(journal, inbox, verdict)
+        beyond += _dead(journal, inbox, liar, verdict)
     stored += beyond
     for key, count in journal.acknowledged.items():
         there, name = stored[key] if key else states[IGNORED], key or "the ignored ones"
@@ -135,13 +146,15 @@ def _inboxes(journal: Journal, inboxes: list[Path], cut_bodies: int, verdict: Ve
     return beyond
 
 
-def _dead(journal: Journal, inbox: Path, verdict: Verdict) -> Counter[str]:
+def _dead(journal: Journal, inbox: Path, liar: str, verdict: Verdict) -> Counter[str]:
     """The events that are dead letters of the poison, which no call log takes whole; another one is a fault, unless its
     body was cut."""
     found: Counter[str] = Counter()
     for stored in Inbox(inbox.parent).deliveries(state=DEAD, limit=-1):
         reason = stored.outcome.reason
         verdict.dead[reason] += 1
+        if liar and stored.delivery.key_hash == liar:
+            continue
         event = schemas.understand(stored.delivery, ZONE) if reason in TOO_MUCH else None
         if event and event.provider_call_id in journal.poison:
             found[event.event_key] += 1
@@ -164,6 +177,12 @@ def _call_log(
         own |= {
             own_event(kind, [event]).event_key for kind in SILENCES for event in events if event.kind not in SILENCES
         }
+        if row["disposition"] == words.VOID and not events:  # only a liar told of it
+            continue
+        last = max((event.received_at for event in events), default=0)
+        own |= {
+            event.event_key for event in events if event.kind in SILENCES and event.received_at < last
+        }  # broken ones
         _same_as_fold(row, events, legs, recordings, verdict)
         _as_the_fixture_says(journal, row, events, verdict)
     missing = [key for key in journal.acknowledged if key and not keys[key] and not beyond[key]]

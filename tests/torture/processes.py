@@ -105,10 +105,8 @@ class Processes(Tormentor):
         """upgrade: two releases on one DATA_DIR, then the new one, and back"""
         other = Service(self.service.directory / "other", self.service.database_url)
         other.data_dir = self.service.data_dir
-        other.environment |= {
-            "DATA_DIR": str(other.data_dir),
-            "SETTLE_SECONDS": self.service.environment["SETTLE_SECONDS"],
-        }
+        own = {name: other.settings[name] for name in ("BIND", "PUBLIC_URL")}
+        other.environment = {**self.service.environment, **own}
         with other:
             other.start(upgrade=False)
             self.serve(self.service.url, other.url)
