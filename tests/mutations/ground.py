@@ -92,8 +92,8 @@ MUTATIONS = [
     {
         "name": "replaced-inbox-lacks-what-was-forwarded-since-the-copy",
         "file": "inbox/rescue.py",
-        "old": "since = max(_copied(old, new), last - MOST_SETTLED)",
-        "new": "since = last",
+        "old": "max(_copied(old, new), last - MOST_SETTLED)",
+        "new": "last",
         "tests": [
             "tests/inbox/test_rescue.py::"
             "test_what_was_forwarded_since_the_copy_is_saved_too_for_a_call_log_that_is_restored_later"
