@@ -107,9 +107,9 @@ def merge(old: sqlite3.Connection, new: sqlite3.Connection, whole: bool = False)
     known = {row[1] for row in new.execute("PRAGMA table_info(deliveries)")}
     columns = [row[1] for row in old.execute("PRAGMA table_info(deliveries)") if row[1] in known]
     insert = f"INSERT INTO deliveries ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-    added, last = 0, _one(old, "SELECT coalesce(max(id), 0) FROM deliveries")[0]  # type: ignore[index]
+    added, last = 0, old.execute("SELECT coalesce(max(id), 0) FROM deliveries").fetchone()[0]
     with transaction(new):
-        since = 0 if whole else max(_copied(old, new), last - MOST_SETTLED)  # type: ignore[operator]
+        since = 0 if whole else max(_copied(old, new, last), last - MOST_SETTLED)
         lacking = f"SELECT {', '.join(columns)} FROM deliveries WHERE {_NOWHERE_ELSE} OR id > ? ORDER BY id"
         for row in old.execute(lacking, (since,)):
             delivery = dict(zip(columns, row, strict=True))
@@ -126,13 +126,13 @@ def merge(old: sqlite3.Connection, new: sqlite3.Connection, whole: bool = False)
     return added
 
 
-def _copied(old: sqlite3.Connection, new: sqlite3.Connection) -> int:
-    """The last delivery that is in both under one id: `new` was copied then; 0 where there is none."""
+def _copied(old: sqlite3.Connection, new: sqlite3.Connection, last: int) -> int:
+    """The last delivery that is in both under one id: `new` was copied then. Where there is none it is no copy: `last`."""
     newest = "SELECT id, received_at, feed, body FROM deliveries ORDER BY id DESC"
     for delivery in new.execute(newest):
         if delivery == _one(old, "SELECT id, received_at, feed, body FROM deliveries WHERE id = ?", delivery[0]):
             return int(delivery[0])
-    return 0
+    return last
 
 
 def _merge_facts(old: sqlite3.Connection, new: sqlite3.Connection) -> None:

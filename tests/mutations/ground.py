@@ -92,7 +92,7 @@ MUTATIONS = [
     {
         "name": "replaced-inbox-lacks-what-was-forwarded-since-the-copy",
         "file": "inbox/rescue.py",
-        "old": "max(_copied(old, new), last - MOST_SETTLED)",
+        "old": "max(_copied(old, new, last), last - MOST_SETTLED)",
         "new": "last",
         "tests": [
             "tests/inbox/test_rescue.py::"
