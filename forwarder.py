@@ -186,12 +186,12 @@ class CallLog:
                 log.debug("the connection was already gone", exc_info=True)
 
 
-def _past(event: CallEvent, forgotten: Forgotten, days: int) -> Outcome | None:
-    """Why an event must not create a call: past CALLS_DAYS (0: for ever, or the clock is doubted), or of
-    somebody forgotten. None: it may."""
+def _past(event: CallEvent, forgotten: Forgotten, days: int, at: int | None) -> Outcome | None:
+    """Why an event must not create a call: past CALLS_DAYS (0: for ever) at the moment `at` (None: the clock is doubted),
+    or of somebody forgotten. None: it may."""
     if forgotten.when_call(event.provider, event.provider_call_id) >= 0:
         return Outcome(IGNORED, FORGOTTEN, "Звонок или номер удалён по требованию человека: тело уведомления стёрто.")
-    if days and min(event.moment, event.received_at) < now() - days * DAY:
+    if days and at is not None and min(event.moment, event.received_at) < at - days * DAY:
         sentence = f"Событие старше CALLS_DAYS ({days}): звонок уже удалён из журнала или был бы удалён."
         return Outcome(IGNORED, "too_old", sentence)
     return None
@@ -369,13 +369,12 @@ class Forwarder:
         batch: list[Item] = []
         aside: Settled = []
         days = self.settings.calls_days
-        if days and taken and self._clock_doubt():
-            days = 0
+        at = self._believed_now() if days and taken else None
         brought = [(delivery, *understood(delivery, self.settings.feeds)) for delivery in taken]
         if taken:
             self._keeper.judge(self._call_log.database(), [event for _, _, event in brought if event])
         for delivery, outcome, event in brought:
-            past = _past(event, self.forgotten, days) if event else None
+            past = _past(event, self.forgotten, days, at) if event else None
             if event and not past:
                 delivery, event = self._keeper.without_mentions(delivery, event)
                 batch.append((delivery, with_known_links(event, self.settings, self.inbox)))
@@ -383,9 +382,11 @@ class Forwarder:
                 aside.append((delivery, past or judged(delivery, outcome)))
         return batch, aside
 
-    def _clock_doubt(self) -> str:
-        """Why no event may be called too old, and no call over, now; "" while the clock is believed."""
-        return clock.seen(self.inbox.file).doubt
+    def _believed_now(self) -> int | None:
+        """The moment that the clock was judged at, by which events are too old and calls are over: the clock may leap at
+        once after that. None while it is doubted."""
+        trust = clock.seen(self.inbox.file)
+        return None if trust.doubt else trust.noted
 
     def _write_in_pieces(self, batch: list[Item], create_missing: bool = True) -> Tally:
         """3 and 4. In one piece where that can be. Raises Locked when a lock keeps every new call out."""
@@ -461,9 +462,9 @@ class Forwarder:
         1C knows that the service is alive."""
         at = time.monotonic()
         if self._drained and (always or at - self._looked > LOOK_FOR_ENDS_EVERY):
-            if not self._clock_doubt():
+            if (at_believed := self._believed_now()) is not None:
                 with self.forgotten.held():  # what ends a call is rejected before this or after it
-                    self._end_overdue(self._call_log.database())
+                    self._end_overdue(self._call_log.database(), at_believed)
             with self.forgotten.held():
                 self._keeper.look(self._call_log.database())
             self._looked, self._keeper.due = at, True
@@ -476,10 +477,10 @@ class Forwarder:
             self._ticked = at
             self._note.answered()
 
-    def _end_overdue(self, db: peewee.Database) -> None:
+    def _end_overdue(self, db: peewee.Database, at: int) -> None:
         """Only when nothing waits: an end that was received in time may be in the inbox still."""
         while True:
-            late = overdue.overdue(db, overdue.Terms.of(self.settings), zone=self.settings.timezone, now=now())
+            late = overdue.overdue(db, overdue.Terms.of(self.settings), zone=self.settings.timezone, now=at)
             if not late:
                 return
             changed = self._write_in_pieces([(None, event) for event in late], create_missing=False).changed

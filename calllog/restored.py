@@ -8,6 +8,7 @@ from peewee import Database
 import models
 from calllog.batch import check_schema, lock_counter
 from calllog.database import transaction
+from calllog.statements import most_keys
 from models import CallEvents, Calls, Position
 
 PAST = 100  # restores that a node remembers
@@ -51,5 +52,8 @@ def mend(db: Database, known: Position) -> Position:
 
 def missing(db: Database, event_keys: Sequence[str]) -> set[str]:
     """Those of the keys that the call log has no event of."""
-    found = CallEvents.select(CallEvents.event_key).where(CallEvents.event_key.in_(event_keys))
-    return set(event_keys) - {key for (key,) in found.tuples().execute(db)}
+    lacking, most = set(event_keys), most_keys(db)
+    for at in range(0, len(event_keys), most):
+        found = CallEvents.select(CallEvents.event_key).where(CallEvents.event_key.in_(event_keys[at : at + most]))
+        lacking -= {key for (key,) in found.tuples().execute(db)}
+    return lacking

@@ -81,3 +81,8 @@ def select(
 def among(db: Database, column: str, values: Sequence[Any]) -> str:
     """The condition that the column has one of these values."""
     return f"{column} IN ({', '.join([db.param] * len(values))})"
+
+
+def most_keys(db: Database) -> int:
+    """How many event keys one statement may name: each is 64 characters, and the server has a longest packet."""
+    return getattr(db, "max_packet", 0) // 200 or MOST_VALUES

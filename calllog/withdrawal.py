@@ -7,11 +7,11 @@ from typing import Any
 from peewee import Database
 
 from calllog import overdue
-from calllog.batch import Applied, Batch, as_call, as_event, check_schema, lock_present
+from calllog.batch import Applied, Batch, TooMuch, as_call, as_event, check_schema, lock_present
 from calllog.bounds import Size
 from calllog.database import transaction
 from calllog.fold import Call
-from calllog.statements import among, select
+from calllog.statements import among, most_keys, select
 from models import CallEvents, Calls, Position
 from schemas.event import SILENCES, VOID, CallEvent
 
@@ -40,7 +40,9 @@ def withdraw(
 
 
 def events_of(db: Database, keys: Sequence[str], node: str) -> dict[str, CallEvent]:
-    """event_key -> the event, of those that a delivery of this node has brought."""
+    """event_key -> the event, of those that a delivery of this node has brought. Raises TooMuch."""
+    if len(keys) > most_keys(db):
+        raise TooMuch(f"{len(keys)} keys")
     where = f"node = {db.param} AND {among(db, 'event_key', keys)}"
     rows = select(db, CallEvents, ("event_key", "payload"), where, [node, *keys])
     return {key: as_event(payload) for key, payload in rows}

@@ -20,7 +20,7 @@ from tests.rig.galera import Galera
 from tests.rig.nginx import Nginx
 from tests.rig.service import ROOT, Service, until
 from tests.rig.surroundings import isolate
-from tests.torture.faults import Reader
+from tests.torture.calllogs import Reader
 from tests.torture.oracle import Journal, Verdict, judge
 
 BALANCER = """

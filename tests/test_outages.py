@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,15 +18,18 @@ import psutil
 import pytest
 import requests
 
+import forwarder
 import models
 from calllog import database
-from inbox import FORWARDED, RECEIVED
+from inbox import FORWARDED, RECEIVED, TROUBLE, Outcome, now
 from models import CallEvents, Calls
+from tests.rig.fixtures import fixture_calls
 from tests.rig.mariadb import MariaDB
-from tests.rig.node import ring
+from tests.rig.node import Node, ring
 from tests.rig.service import Service, until
 from tests.rig.traffic import Traffic, traffic
 
+TRIES = 900  # of a night: eight hours, 30 s from one to the next and 3 s for the one that hangs
 NEVER_LONGER = 2.5  # seconds: an answer that waited for a call log that hangs would take 10
 
 
@@ -106,6 +110,34 @@ def test_a_call_log_that_is_away_changes_no_answer_and_loses_nothing(
     assert seen.broken == 0
     assert seen.slowest < NEVER_LONGER
     whole(on_mariadb, seen)
+
+
+@pytest.mark.parametrize("how", ["stopped", "hanging"])
+def test_a_night_without_a_database_makes_no_dead_letter(
+    how: str, own_mariadb: MariaDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many tries as a night has, as fast as they fail."""
+    url = own_mariadb.create("night")
+    database.upgrade(url, lambda line: None)
+    node = Node(tmp_path / "node", url)
+    calls = list({call.name.partition("/")[0]: call for call in fixture_calls()}.values())  # one of each feed
+    told = [request for call in calls for request in call.requests]
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)  # the host's certificates are read at each try, which takes longest
+    monkeypatch.setattr(forwarder, "LONGEST_DELAY", 0.001)
+    monkeypatch.setattr(forwarder, "open_database", partial(database.open_database, patience=0.01))  # type: ignore[arg-type]
+    own_mariadb.stop() if how == "stopped" else own_mariadb.pause()
+    node.forwarder.start(lambda ours: None)
+    for request in told:
+        node.inbox.put(request.delivery(now()), Outcome())
+    tries = lambda: sum(row[3] for row in node.inbox.counters() if row[1] == TROUBLE)  # noqa: E731
+    until(lambda: tries() > TRIES, "the night is over", 120)
+    assert node.inbox.backlog()[0] == len(told)
+    monkeypatch.undo()
+    own_mariadb.start() if how == "stopped" else own_mariadb.resume()
+    until(lambda: node.inbox.backlog()[0] == 0, "nothing waits")
+    node.forwarder.stop()
+    assert {stored.outcome.state for stored in node.inbox.deliveries(limit=-1)} == {FORWARDED}
+    assert {call.call_id for call in calls} == {row["provider_call_id"] for row in node.rows()}
 
 
 def test_readyz_tells_that_the_call_log_is_away_and_that_it_is_back(on_mariadb: Service, own_mariadb: MariaDB) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from calllog import bounds, database
-from calllog.batch import wall
+from calllog import bounds, database, restored, withdrawal
+from calllog.batch import TooMuch, wall
 from calllog.statements import insert
 from config import FeedSettings
 from inbox import DEAD, FORWARDED
@@ -126,6 +126,25 @@ def test_a_batch_larger_than_a_packet_is_written_and_a_delivery_larger_than_one_
         assert [row["provider_call_id"] for row in rows] == [str(call) for call in range(1, 101)]
         assert {(row["state"], row["events_count"]) for row in rows} == {("ended", 2)}
         assert len(service.deliveries(state=FORWARDED)) == 200
+
+
+def test_a_restored_call_log_behind_small_packets_is_asked_for_its_keys_in_pieces(
+    small_packets: MariaDB, tmp_path: Path
+):
+    url = small_packets.create("packets")
+    database.upgrade(url, lambda line: None)
+    node = Node(tmp_path / "node", url)
+    for call in range(50):
+        node.deliver("in", **ring(str(call)))
+    node.forward()
+    there, keys = [row["event_key"] for row in node.rows(CallEvents)], [sha256(f"{number}") for number in range(950)]
+    db = database.open_database(url)
+    with db.connection_context():
+        assert restored.missing(db, there + keys) == set(keys)
+        with pytest.raises(TooMuch):  # and is tried again with half of them
+            withdrawal.events_of(db, there + keys, node.inbox.node())
+        assert withdrawal.events_of(db, there, node.inbox.node()).keys() == set(there)
+    node.forwarder.close()
 
 
 def test_many_rows_of_one_batch_fit_into_sqlites_statements(tmp_path: Path) -> None:

@@ -121,6 +121,23 @@ def test_what_was_acknowledged_survives_its_file(
     assert waiting.inbox.check() == "ok"
 
 
+def test_what_was_forwarded_since_the_copy_is_saved_too_for_a_call_log_that_is_restored_later(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path / "inbox")
+
+    def forward(body: bytes) -> None:
+        inbox.put(Delivery("uis", "in", body, received_at=1), Outcome())
+        inbox.settle([(inbox.waiting()[0], Outcome(FORWARDED))])
+
+    forward(b"1")
+    forward(b"2")
+    copy = copy_of(inbox.path, tmp_path / "copy.db")
+    forward(b"3")
+    copy.replace(inbox.path)
+    forward(b"4")
+    deliveries = [(stored.delivery.body, stored.outcome.state) for stored in inbox.deliveries()]
+    assert deliveries == [(body, FORWARDED) for body in (b"4", b"3", b"2", b"1")]
+
+
 def test_another_content_copied_over_the_file_is_noticed_and_what_comes_is_kept(
     waiting: Service, tmp_path: Path
 ) -> None:

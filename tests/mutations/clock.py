@@ -14,15 +14,15 @@ MUTATIONS = [
     {
         "name": "clock-too-old-while-it-is-doubted",
         "file": "forwarder.py",
-        "old": "if days and taken and self._clock_doubt():",
-        "new": "if False:",
+        "old": "at = self._believed_now() if days and taken else None",
+        "new": "at = now() if days and taken else None",
         "tests": CLOCK,
     },
     {
         "name": "clock-calls-are-over-while-it-is-doubted",
         "file": "forwarder.py",
-        "old": "            if not self._clock_doubt():\n",
-        "new": "            if True:\n",
+        "old": "if (at_believed := self._believed_now()) is not None:",
+        "new": "if at_believed := now():",
         "tests": CLOCK,
     },
     {

@@ -71,6 +71,7 @@ class Service:
         self.url = f"http://127.0.0.1:{self.port}"
         self.database_url = database_url or f"sqlite:///{self.data_dir}/calllog/calls.db"
         self.log_path = directory / "service.log"
+        self.stderr: Path | None = None  # where it logs to instead of log_path
         self.process: subprocess.Popen[bytes] | None = None
         self.settings = {
             "BIND": f"127.0.0.1:{self.port}",
@@ -110,7 +111,7 @@ class Service:
             database.upgrade(self.database_url, lambda line: None)
         elif upgrade:
             self.flask("db", "upgrade")
-        with self.log_path.open("ab") as log:
+        with (self.stderr or self.log_path).open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", *options, "wsgi:app"],
                 cwd=self.root,

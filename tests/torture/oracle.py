@@ -13,11 +13,11 @@ from peewee import Database
 
 import models
 import schemas
-from calllog import database
+from calllog import bounds, database
 from calllog.batch import wall
 from calllog.fold import fold
 from calllog.overdue import own_event
-from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, now
+from inbox import DEAD, FORWARDED, IGNORED, RECEIVED, REJECTED, Inbox, now
 from models import CallEvents, CallLegs, CallRecordings, Calls, ChangeCounter
 from schemas import event as words
 from schemas.event import SILENCES, CallEvent
@@ -25,6 +25,8 @@ from tests.rig.fixtures import ZONE
 
 MOMENTS = ("started_at", "answered_at", "ended_at", "first_event_at", "last_event_at")
 TIMELESS = {feed.provider for feed in schemas.feeds().values() if not feed.tells_time}  # their order is that of receipt
+DROPPED = {"too_old", "forgotten"}  # reasons of deliveries that are ignored; nothing here is
+TOO_MUCH = {*bounds.BEYOND, "indigestible"}  # reasons of dead letters
 # What a fixture knows of its call without our fold, whatever our clock and the order were.
 KNOWN_ALIKE = (
     "direction", "client_number", "line_number", "employee_number", "employee_ext", "employee_name", "caller_raw",
@@ -44,6 +46,7 @@ class Journal:
     acknowledged: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     calls: dict[str, tuple[dict[str, Any], int]] = field(default_factory=dict)
+    poison: set[str] = field(default_factory=set)  # calls of which more was told than a call may have
     wrong: list[str] = field(default_factory=list)
 
     @classmethod
@@ -55,6 +58,8 @@ class Journal:
                 what, *rest = json.loads(line)
                 if what == "call":
                     said.calls[rest[0]] = (rest[1], rest[2])
+                elif what == "poison":
+                    said.poison.add(rest[0])
                 elif what == "sent":
                     number, _, key, expected = rest
                     pending[number] = (key, expected)
@@ -81,52 +86,86 @@ class Verdict:
     calls: int = 0
     lost: int = 0
     doubled: int = 0
+    dead: Counter[str] = field(default_factory=Counter)  # dead letters by their reasons
     faults: list[str] = field(default_factory=list)
 
 
 def judge(
-    journal: Journal, inboxes: list[Path], url: str, cut_bodies: int, copy: dict[tuple[str, str], Any]
+    journal: Journal,
+    inboxes: list[Path],
+    url: str,
+    cut_bodies: int,
+    copy: dict[tuple[str, str], Any],
+    liar: str = "",
 ) -> Verdict:
     """Compare what was acknowledged with what is on disk. `cut_bodies` is how many half-sent requests there were at the
-    most: they alone may be dead. `copy` is the rows as a reader that followed change_no has them."""
+    most: they alone may be dead. `copy` is the rows as a reader that followed change_no has them. What came by a key with
+    the hash `liar` is rejected, and all the rest as if it had never come."""
     verdict = Verdict(sum(journal.sent.values()), sum(journal.acknowledged.values()), faults=journal.wrong[:20])
-    _inboxes(journal, inboxes, cut_bodies, verdict)
+    beyond = _inboxes(journal, inboxes, cut_bodies, liar, verdict)
     db = database.open_database(url)
     with db.connection_context():
-        _call_log(journal, db, copy, verdict)
+        _call_log(journal, beyond, db, copy, verdict)
         _intact(db, verdict)
     return verdict
 
 
-def _inboxes(journal: Journal, inboxes: list[Path], cut_bodies: int, verdict: Verdict) -> None:
+def _inboxes(journal: Journal, inboxes: list[Path], cut_bodies: int, liar: str, verdict: Verdict) -> Counter[str]:
+    """Returns the events that are dead letters of the poison."""
     stored: Counter[str] = Counter()
     states: Counter[str] = Counter()
+    beyond: Counter[str] = Counter()
     for inbox in inboxes:
         with closing(sqlite3.connect(inbox)) as db:
-            for state, key, reason, detail in db.execute("SELECT state, event_key, reason, detail FROM deliveries"):
+            rows = db.execute("SELECT state, event_key, reason, key_hash FROM deliveries")
+            for state, key, reason, sender in rows:
+                if liar and sender == liar:
+                    if (state, reason) != (DEAD, REJECTED):
+                        verdict.faults.append(f"a lie is {state}: {reason}")
+                    continue
                 states[state] += 1
                 stored[key if state == FORWARDED else state] += 1
-                if state == DEAD and reason != "cut_short":
-                    verdict.faults.append(f"a dead letter: {reason} {detail[-300:]}")
+                if reason in DROPPED:
+                    verdict.faults.append(f"a delivery is {state}: {reason}")
             found = db.execute("PRAGMA integrity_check").fetchone()[0]
             if found != "ok":
                 verdict.faults.append(f"the inbox is damaged: {found}")
+        beyond += _dead(journal, inbox, liar, verdict)
+    stored += beyond
     for key, count in journal.acknowledged.items():
-        there = stored[key] if key else states[IGNORED]
+        there, name = stored[key] if key else states[IGNORED], key or "the ignored ones"
         if there < count:
             verdict.lost += count - there
-            verdict.faults.append(
-                f"{count} deliveries of {key or 'the ignored ones'} were acknowledged, {there} are there"
-            )
+            verdict.faults.append(f"{count} deliveries of {name} were acknowledged, {there} are there")
         if there > journal.sent[key]:
-            verdict.faults.append(f"{there} deliveries of {key or 'the ignored ones'}, {journal.sent[key]} were sent")
+            verdict.faults.append(f"{there} deliveries of {name}, {journal.sent[key]} were sent")
     if states[RECEIVED]:
         verdict.faults.append(f"{states[RECEIVED]} deliveries still wait")
-    if states[DEAD] > cut_bodies:
+    if states[DEAD] - beyond.total() > cut_bodies:
         verdict.faults.append(f"{states[DEAD]} dead letters, but {cut_bodies} bodies were cut")
+    return beyond
 
 
-def _call_log(journal: Journal, db: Database, copy: dict[tuple[str, str], Any], verdict: Verdict) -> None:
+def _dead(journal: Journal, inbox: Path, liar: str, verdict: Verdict) -> Counter[str]:
+    """The events that are dead letters of the poison, which no call log takes whole; another one is a fault, unless its
+    body was cut."""
+    found: Counter[str] = Counter()
+    for stored in Inbox(inbox.parent).deliveries(state=DEAD, limit=-1):
+        reason = stored.outcome.reason
+        verdict.dead[reason] += 1
+        if liar and stored.delivery.key_hash == liar:
+            continue
+        event = schemas.understand(stored.delivery, ZONE) if reason in TOO_MUCH else None
+        if event and event.provider_call_id in journal.poison:
+            found[event.event_key] += 1
+        elif reason != "cut_short":
+            verdict.faults.append(f"a dead letter: {reason} {stored.outcome.detail[-300:]}")
+    return found
+
+
+def _call_log(
+    journal: Journal, beyond: Counter[str], db: Database, copy: dict[tuple[str, str], Any], verdict: Verdict
+) -> None:
     rows = {row["id"]: row for row in Calls.select().dicts().execute(db)}
     verdict.calls = len(rows)
     names = Counter((row["provider"], row["provider_call_id"]) for row in rows.values())
@@ -138,9 +177,15 @@ def _call_log(journal: Journal, db: Database, copy: dict[tuple[str, str], Any], 
         own |= {
             own_event(kind, [event]).event_key for kind in SILENCES for event in events if event.kind not in SILENCES
         }
+        if row["disposition"] == words.VOID and not events:  # only a liar told of it
+            continue
+        last = max((event.received_at for event in events), default=0)
+        own |= {
+            event.event_key for event in events if event.kind in SILENCES and event.received_at < last
+        }  # broken ones
         _same_as_fold(row, events, legs, recordings, verdict)
         _as_the_fixture_says(journal, row, events, verdict)
-    missing = [key for key in journal.acknowledged if key and not keys[key]]
+    missing = [key for key in journal.acknowledged if key and not keys[key] and not beyond[key]]
     verdict.lost += len(missing)
     verdict.faults += [f"the event {key} was acknowledged and is not in the call log" for key in missing[:5]]
     verdict.doubled += sum(count - 1 for count in keys.values())
@@ -177,6 +222,8 @@ def _same_as_fold(
         wanted = wall(value, ZONE) if column in MOMENTS else value
         if _shown(column, row[column]) != wanted:
             verdict.faults.append(f"call {row['id']}.{column} is {row[column]!r}, its events fold to {wanted!r}")
+    if len(recordings) > bounds.MOST_RECORDINGS:
+        verdict.faults.append(f"call {row['id']} has {len(recordings)} recordings, more than a call may have")
     if not _same_parts("leg_key", legs, call.legs):
         verdict.faults.append(f"call {row['id']} has other legs than its events")
     if not _same_parts("url_hash", recordings, call.recordings):

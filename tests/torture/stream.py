@@ -3,8 +3,9 @@ repeats. Each request is written down before it is sent and each answer after it
 
     python -m tests.torture.stream JOURNAL ADDRESSES SEED RATE THREADS
 
-JOURNAL gets one JSON array a line: ["call", id, rows] once a call, ["sent", number, feed, event_key, expected word], then
-["answer", number, status, word] if one came. ADDRESSES is a file with one base address a line, read again all the time.
+JOURNAL gets one JSON array a line: ["call", id, rows, requests, fixture, seed] once a call, then ["sent", number, feed,
+event_key, expected word], then ["answer", number, status, word] if one came. ADDRESSES is a file with one base address a
+line, read again all the time.
 It ends in order on SIGTERM.
 """
 
@@ -17,7 +18,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -56,8 +57,9 @@ def deliveries(chance: random.Random, calls: list[FixtureCall], journal: Journal
     ignored = list(self_tests())
     while True:
         if len(pool) < OPEN_CALLS:
-            call = chance.choice(calls).another(f"{chance.getrandbits(64):x}")
-            journal.write("call", call.call_id, call.rows["calls"], len(call.requests))
+            seed = f"{chance.getrandbits(64):x}"
+            call = chance.choice(calls).another(seed)
+            journal.write("call", call.call_id, call.rows["calls"], len(call.requests), call.name, seed)
             told = [(request.event().event_key, "accepted", request) for request in call.requests]
             told += [one for one in told if chance.random() < REPEATED]
             chance.shuffle(told)
@@ -74,14 +76,14 @@ def deliveries(chance: random.Random, calls: list[FixtureCall], journal: Journal
 class Sender:
     """One connection to one of the addresses, made again whenever it broke."""
 
-    def __init__(self, addresses: Path, chance: random.Random) -> None:
-        self._addresses, self._chance = addresses, chance
+    def __init__(self, addresses: Path, chance: random.Random, keys: Mapping[str, str] = KEYS) -> None:
+        self._addresses, self._chance, self._keys = addresses, chance, keys
         self._connection: http.client.HTTPConnection | None = None
         self._uses = 0
 
     def send(self, request: Request) -> tuple[int, str]:
         """(status, the answer's word); (0, what broke) when no whole answer came."""
-        key = KEYS[request.feed]
+        key = self._keys[request.feed]
         target = f"{request.target}{'&' if '?' in request.target else '?'}key={quote(key)}"
         try:
             if self._connection is None or self._uses > 200:
