@@ -236,10 +236,10 @@ def test_purge_takes_only_what_is_past_its_days(tmp_path: Path) -> None:
         service.post(IN, json.dumps(ring("703")))
         service.post(IN, "[")
         service.settled()
-        assert "0 forwarded, 0 ignored deleted" in service.flask("purge").stdout
+        assert "0 forwarded, 0 ignored, 0 dead deleted" in service.flask("purge").stdout
         assert "1 forwarded, 0 ignored, 1 dead would be" in purged(service, "--days", "0", "--dead", "--dry-run")
         assert acts(service) == []
-        assert "1 forwarded, 0 ignored deleted" in purged(service, "--days", "0")
+        assert "1 forwarded, 0 ignored, 0 dead deleted" in purged(service, "--days", "0")
         assert [stored.outcome.state for stored in service.deliveries()] == [DEAD]
         assert "1 dead" in purged(service, "--days", "0", "--dead")
         assert service.deliveries() == []
