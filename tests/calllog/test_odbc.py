@@ -11,7 +11,17 @@ import pytest
 
 import models
 from calllog import database
-from models import CallAttributes, CallEvents, CallLegs, CallRecordings, Calls, ChangeCounter, Contacts, Employees
+from models import (
+    CallAttributes,
+    CallEvents,
+    CallLegs,
+    CallRecordings,
+    Calls,
+    ChangeCounter,
+    Contacts,
+    Employees,
+    ForgottenList,
+)
 from tests import odbc_report
 from tests.rig import odbc, reserved
 from tests.rig.node import Node, end, rows
@@ -113,6 +123,7 @@ def written(request: pytest.FixtureRequest, connection: pyodbc.Connection, datab
     with db.connection_context():
         Contacts.insert(id=first, client_number="7920", client_name=WORDS).execute(db)
         Employees.insert(id=first, employee_ext="101", employee_name=WORDS).execute(db)
+        ForgottenList.insert(id=first, list_key="41d0", kind="call", digest="7be0", forgotten_ms=1 << 53).execute(db)
     node.forwarder.close()
     return first
 
