@@ -491,7 +491,7 @@ def test_the_comparison_explains_what_only_one_of_the_two_saw(away: Stand):
 
 def test_the_page_s_query_of_whom_to_call_back_answers(stand: Stand):
     odbc.require()
-    (query,) = re.findall(r"```\n(SELECT missed.*?)```", (ROOT / "docs" / "1c.md").read_text(encoding="utf-8"), re.S)
+    (query,) = re.findall(r"```sql\n(SELECT missed.*?)```", (ROOT / "docs" / "1c.md").read_text(encoding="utf-8"), re.S)
     for client, hour, answered in ((81, 5, False), (81, 4, False), (82, 5, False), (82, 4, True)):
         stand.tell("rec", **uis(client, hour, answered=answered)[1])
     stand.forward()

@@ -261,7 +261,7 @@ def test_the_sql_for_1c_finds_who_still_waits(rig: Rig) -> None:
     page = (ROOT / "docs" / "1c.md").read_text(encoding="utf-8")
     sql = (
         page.partition("## 11. ")[2]
-        .partition("```\n")[2]
+        .partition("```sql\n")[2]
         .partition("```")[0]
         .replace("2026-11-18", f"{START:%Y-%m-%d}")
     )

@@ -67,7 +67,7 @@ def test_no_more_than_120_questions_a_minute_are_answered_whichever_worker_is_as
         assert told == [{"contact_name": "Вася", "responsible": "100"}] * 120 + [{}] * 10
         refused = 'connector_refusals_total{feed="xvb",reason="too_many_questions"} 10'
         until(lambda: refused in service.get("/metrics").text, "the refusals are counted")
-        page = requests.get(service.url, auth=("", "a-long-password"), timeout=30)
+        page = requests.get(f"{service.url}/service", auth=("", "a-long-password"), timeout=30)
         assert "слишком много вопросов, чей номер" in page.text
         service.logs("CONTACT_QUESTIONS_MINUTE is reached")
 
