@@ -496,8 +496,8 @@ def test_the_page_s_query_of_whom_to_call_back_answers(stand: Stand):
         stand.tell("rec", **uis(client, hour, answered=answered)[1])
     stand.forward()
     connection = odbc.connect(stand.database_url)
-    found = odbc.rows(connection, query.replace("2024-02-27", str((NOW - timedelta(days=3)).date())))
-    times = {row["client_number"]: row["times"] for row in found}
+    found = odbc.rows(connection, query.replace("2026-11-18", str((NOW - timedelta(days=3)).date())))
+    times = {row["client_number"]: row["missed_count"] for row in found}
     assert (times["79201110081"], "79201110082" in times) == (2, False)
 
 
