@@ -138,7 +138,7 @@ def test_who_was_forgotten_beside_a_reader_of_the_inbox_is_not_back_after_a_powe
         reader.execute("SELECT count(*) FROM deliveries").fetchone()
         with cut.crashes(**{"inbox.file.BUSY_MS": 1}) as crashes:
             done = cut.walk.again(crashes)
-            assert "a reader holds the inbox's -wal file" in done.output, done.output
+            assert "a reader holds inbox.db" in done.output, done.output
     cut.off_and_on()
     assert cut.walk.site.states() == [FORWARDED] * 4
     assert cut.walk.site.calls() == {"2", "4", "6", "8"}
