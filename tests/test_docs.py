@@ -127,7 +127,7 @@ def named_commands(line: str) -> list[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_names_no_command_that_does_not_exist(page: Path, ours: dict[str, click.Command]):
-    targets = set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8")))
+    targets = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8")))
     wrong = []
     for line in page.read_text(encoding="utf-8").splitlines():
         if LATER.search(line):
@@ -137,7 +137,7 @@ def test_a_page_names_no_command_that_does_not_exist(page: Path, ours: dict[str,
             known = {option for parameter in command.params for option in parameter.opts} if command else set()
             if command is None or not set(options) <= known:
                 wrong.append(f"pbx-connector {name} {' '.join(options)}".strip())
-        wrong += [f"make {target}" for target in re.findall(r"(?:^|`)make ([a-z]+)", line) if target not in targets]
+        wrong += [f"make {target}" for target in re.findall(r"(?:^|`)make ([a-z-]+)", line) if target not in targets]
     assert wrong == []
 
 

@@ -115,6 +115,8 @@ MUTATIONS = [
         "old": "            self.sizes[id] = Size()\n",
         "new": "",
         "tests": [f"{T}test_what_was_too_many_for_its_call_comes_in_when_the_flood_is_rejected"],
+        "caught": False,
+        "reason": "no test notices it yet",
     },
     {
         "name": "reject-an-order-of-the-page-is-done-again",

@@ -57,8 +57,8 @@ MUTATIONS = [
     _fault(
         "lengths-outrank-a-talk-of-zero",
         "schemas/event.py",
-        "    (False, NO_TALK),  # zero seconds of talk, in so many words\n    (False, MENU),",
-        "    (True, LENGTHS),\n    (False, NO_TALK),  # zero seconds of talk, in so many words\n    (False, MENU),",
+        '    (False, NO_TALK),  # zero seconds of talk, in so many words\n    (False, MENU),  # the same, and the provider says that the call was not lost: a menu served him\n    (False, LOST_CALL),  # the provider calls it lost\n    (False, ""),\n    (True, LENGTHS),  # not lost, and longer than the wait\n',
+        '    (True, LENGTHS),  # not lost, and longer than the wait\n    (False, NO_TALK),  # zero seconds of talk, in so many words\n    (False, MENU),  # the same, and the provider says that the call was not lost: a menu served him\n    (False, LOST_CALL),  # the provider calls it lost\n    (False, ""),\n',
         f"{UIS}::test_a_proof_that_another_notification_has_outranks_the_weaker_one",
     ),
     _fault(
