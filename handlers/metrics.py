@@ -19,7 +19,7 @@ from inbox import DEAD, FORWARDED, IGNORED, LATE_CHANGE, RECEIVED, REFUSED, REPL
 from inbox.deliveries import TO_ROW_SECONDS
 from inbox.file import NGINX, NO_CONNECTIONS_LEFT, TOO_MANY_CONNECTIONS
 from inbox.orders import NOT_ALLOWED, OVER_LIMIT
-from inbox.state import Probe, node_state
+from inbox.state import NodeState, Probe, node_state
 from inbox.watch import TROUBLES
 from schemas.event import DIRECTIONS, DISPOSITIONS
 from server.running import Running
@@ -79,15 +79,10 @@ class Tables(Collector):
         mute = {(node,): node in state.silent_nodes for node in state.other_nodes}
         watched = [feed for feed in feeds if self.settings.feeds[feed].silence_minutes]
         silent = {(feed,): feed in state.silent_feeds for feed in watched}
-        places, seen_at = state.disks, (state.call_log_seen_at or 0) / 1000
+        seen_at = (state.call_log_seen_at or 0) / 1000
         age = (at - state.waiting_since) / 1000 if state.waiting_since is not None else 0
 
-        release = (self.running.version, Path(self.running.release).name, state.settings)
-        yield _gauge("build_info", "Which release runs, with which settings.", BUILD, {release: 1})
-        yield _one("start_timestamp_seconds", "When the service started.", self.running.started_at / 1000)
-        yield _one("generation", "1 after the start, one more with each reload.", self.running.generation)
-        refused = bool(self.running.refused)
-        yield _one("settings_refused", "1: the settings in the file are wrong, those of before are in force.", refused)
+        yield from self._running(state)
         yield _counter("deliveries", "Deliveries that came to be so.", FEED_OUTCOME, deliveries)
         yield _counter("refusals", "Requests that were refused and not kept.", FEED_REASON, refusals)
         size = {(feed,): 0 for feed in feeds} | {(feed,): bytes for feed, bytes in state.received_bytes.items()}
@@ -118,19 +113,15 @@ class Tables(Collector):
         yield _counter(
             "inbox_replaced", "Times that inbox.db was found moved, removed or replaced.", (), {(): replaced}
         )
-        yield _one(
-            "clock_doubted", "1: this host's clock is not believed, nothing is deleted.", bool(state.clock_doubt)
-        )
-        done = {(task.name,): (task.succeeded_at or 0) / 1000 for task in state.tasks}
-        yield _gauge("task_success_timestamp_seconds", "When it last succeeded; 0: never.", TASK, done)
-        late = {(task.name,): task.overdue for task in state.tasks}
-        yield _gauge("task_overdue", "1: no success for two days.", TASK, late)
-        yield _one("purge_refused", "1: the last pbx-connector purge refused to delete.", bool(state.purge_refused))
-        wal = {(holds,): size for holds, size in state.wal_bytes.items()}
-        yield _gauge("wal_bytes", "Size of the database's -wal file.", DISK, wal)
-        yield _gauge("disk_free_bytes", "Bytes left to us on the disk.", DISK, {(d.holds,): d.free for d in places})
-        yield _gauge("disk_size_bytes", "Bytes that the disk has.", DISK, {(d.holds,): d.size for d in places})
-        yield _gauge("disk_low", "1: time to make room.", DISK, {(d.holds,): d.low for d in places})
+        yield from _host(state)
+
+    def _running(self, state: NodeState) -> Iterator[Metric]:
+        release = (self.running.version, Path(self.running.release).name, state.settings)
+        yield _gauge("build_info", "Which release runs, with which settings.", BUILD, {release: 1})
+        yield _one("start_timestamp_seconds", "When the service started.", self.running.started_at / 1000)
+        yield _one("generation", "1 after the start, one more with each reload.", self.running.generation)
+        refused = bool(self.running.refused)
+        yield _one("settings_refused", "1: the settings in the file are wrong, those of before are in force.", refused)
 
     def _accepting(self) -> bool:
         try:
@@ -142,6 +133,22 @@ class Tables(Collector):
 
 FEED, FEED_OUTCOME, FEED_REASON = ("feed",), ("feed", "outcome"), ("feed", "reason")
 DISK, TASK, NODE, BUILD = ("holds",), ("task",), ("node",), ("version", "release", "settings")
+
+
+def _host(state: NodeState) -> Iterator[Metric]:
+    """The clock, what should succeed every night, files and disks."""
+    places = state.disks
+    yield _one("clock_doubted", "1: this host's clock is not believed, nothing is deleted.", bool(state.clock_doubt))
+    done = {(task.name,): (task.succeeded_at or 0) / 1000 for task in state.tasks}
+    yield _gauge("task_success_timestamp_seconds", "When it last succeeded; 0: never.", TASK, done)
+    late = {(task.name,): task.overdue for task in state.tasks}
+    yield _gauge("task_overdue", "1: no success for two days.", TASK, late)
+    yield _one("purge_refused", "1: the last pbx-connector purge refused to delete.", bool(state.purge_refused))
+    wal = {(holds,): size for holds, size in state.wal_bytes.items()}
+    yield _gauge("wal_bytes", "Size of the database's -wal file.", DISK, wal)
+    yield _gauge("disk_free_bytes", "Bytes left to us on the disk.", DISK, {(d.holds,): d.free for d in places})
+    yield _gauge("disk_size_bytes", "Bytes that the disk has.", DISK, {(d.holds,): d.size for d in places})
+    yield _gauge("disk_low", "1: time to make room.", DISK, {(d.holds,): d.low for d in places})
 
 
 def _counter(name: str, what: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Metric:
